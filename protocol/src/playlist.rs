@@ -1,0 +1,82 @@
+//! HLS playlists (RFC 8216 and the numeric rules of Apple's authoring specification), each a pure function of the sheet and of what
+//! a token allows. Edge and gateway call the same functions, so their answers are equal byte for byte.
+
+use std::fmt::Write as _;
+
+use crate::{Rung, RungSet, sheet::Sheet};
+
+/// The media type of both kinds of playlist.
+pub const CONTENT_TYPE: &str = "application/vnd.apple.mpegurl";
+
+/// The multivariant playlist: one variant a rung of `allowed`, `start` first, which is where a player that trusts the order begins.
+///
+/// `base` is put before each URI: empty beside the media playlists, `../../media/{token}/` from a manifest.
+/// `BANDWIDTH` is the measured peak and `AVERAGE-BANDWIDTH` the measured average (authoring specification 9.13, 9.14).
+#[must_use]
+pub fn multivariant(sheet: &Sheet, allowed: RungSet, start: Rung, base: &str) -> String {
+    let mut text = String::from("#EXTM3U\n#EXT-X-VERSION:7\n#EXT-X-INDEPENDENT-SEGMENTS\n");
+    let others = allowed.without(start).iter();
+    for rendition in std::iter::once(start).chain(others).filter_map(|rung| sheet.rung(rung)) {
+        // Writing to a String cannot fail.
+        let _ = write!(
+            text,
+            "#EXT-X-STREAM-INF:BANDWIDTH={},AVERAGE-BANDWIDTH={},CODECS=\"{}\"\n{base}{}.m3u8\n",
+            rendition.peak_bps, rendition.average_bps, rendition.codec, rendition.rung
+        );
+    }
+    text
+}
+
+/// The media playlist of one rung; `None` when the sheet lacks it. URIs are relative to the playlist.
+///
+/// Durations are what is heard of each segment, so that any run of them is within a sample's rounding of the audio (authoring
+/// specification 8.1), and all rungs have the same (8.2, 8.3).
+#[must_use]
+pub fn media(sheet: &Sheet, rung: Rung) -> Option<String> {
+    let segments = sheet.rung(rung)?.segment_bytes.len().min(sheet.segments());
+    let timescale = u64::from(sheet.timescale.max(1));
+    let mut entries = String::new();
+    let mut target_s = 1;
+    // Rounding each boundary rather than each duration keeps the error of a run below a microsecond.
+    let micros = |samples: u64| samples.saturating_mul(1_000_000) / timescale;
+    let mut heard = 0;
+    for n in 0..segments {
+        let until = heard + sheet.heard_samples(n)?;
+        let duration_us = micros(until) - micros(heard);
+        heard = until;
+        target_s = target_s.max((duration_us + 500_000) / 1_000_000);
+        let _ = write!(entries, "#EXTINF:{}.{:06},\n{rung}/{n}.m4s\n", duration_us / 1_000_000, duration_us % 1_000_000);
+    }
+    Some(format!(
+        "#EXTM3U\n#EXT-X-VERSION:7\n#EXT-X-TARGETDURATION:{target_s}\n#EXT-X-MEDIA-SEQUENCE:0\n#EXT-X-PLAYLIST-TYPE:VOD\n\
+         #EXT-X-INDEPENDENT-SEGMENTS\n#EXT-X-MAP:URI=\"{rung}/init.mp4\"\n{entries}#EXT-X-ENDLIST\n"
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sheet::tests::sheet;
+
+    #[test]
+    fn the_start_rung_comes_first_and_nothing_that_is_not_allowed_comes_at_all() {
+        let text = multivariant(&sheet(), RungSet::of(&[Rung::Aac64, Rung::Aac128]), Rung::Aac128, "");
+        let uris: Vec<_> = text.lines().filter(|line| !line.starts_with('#')).collect();
+        assert_eq!(uris, ["aac-128.m3u8", "aac-64.m3u8"]);
+        assert!(text.contains("BANDWIDTH=140800,AVERAGE-BANDWIDTH=128000,CODECS=\"mp4a.40.2\""));
+    }
+
+    #[test]
+    fn the_durations_of_a_media_playlist_add_up_to_the_audio() {
+        let sheet = sheet();
+        let text = media(&sheet, Rung::Aac64).unwrap();
+        let total_us: u64 = text
+            .lines()
+            .filter_map(|line| line.strip_prefix("#EXTINF:")?.strip_suffix(','))
+            .map(|seconds| seconds.replace('.', "").parse::<u64>().unwrap())
+            .sum();
+        assert_eq!(total_us, sheet.samples * 1_000_000 / 44_100);
+        assert!(text.contains("#EXT-X-TARGETDURATION:6\n") && text.ends_with("#EXT-X-ENDLIST\n"));
+        assert_eq!(media(&sheet, Rung::Flac), None);
+    }
+}
