@@ -1,0 +1,203 @@
+//! Answers the gateway gives itself, from a value to bytes on the connection. Conditional and range requests are judged here too, since
+//! their rules are HTTP's and not playback's (RFC 9110 sections 13 and 14).
+
+use bytes::Bytes;
+use http::{HeaderName, HeaderValue, Method, header};
+use pingora::{
+    http::{RequestHeader, ResponseHeader},
+    proxy::Session,
+};
+use protocol::Problem;
+
+use crate::{headers, shield::Reader};
+
+/// An answer.
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    headers: Vec<(HeaderName, HeaderValue)>,
+    body: Body,
+}
+
+enum Body {
+    Empty,
+    Whole(Bytes),
+    /// A known number of bytes that may still be arriving.
+    Stream { reader: Reader, bytes: u64 },
+}
+
+impl Answer {
+    pub(crate) const fn empty(status: u16) -> Self {
+        Self { status, headers: Vec::new(), body: Body::Empty }
+    }
+
+    pub(crate) fn whole(status: u16, content_type: &'static str, body: impl Into<Bytes>) -> Self {
+        let headers = vec![(header::CONTENT_TYPE, HeaderValue::from_static(content_type))];
+        Self { status, headers, body: Body::Whole(body.into()) }
+    }
+
+    pub(crate) fn stream(content_type: &'static str, reader: Reader, bytes: u64) -> Self {
+        let headers = vec![(header::CONTENT_TYPE, HeaderValue::from_static(content_type))];
+        Self { status: 200, headers, body: Body::Stream { reader, bytes } }
+    }
+
+    /// The problem document of a refusal.
+    pub(crate) fn problem(problem: &Problem, request_id: &str) -> Self {
+        let mut answer = Self::whole(problem.status, Problem::CONTENT_TYPE, problem.json(request_id)).header("cache-control", "no-store");
+        if let Some(seconds) = problem.retry_after_s {
+            answer = answer.header("retry-after", &seconds.to_string());
+        }
+        // RFC 9110 section 11.6.1: a 401 names a scheme. A ticket travels in the body, so only sessions have one.
+        if problem.status == 401 && problem.code.starts_with("session_") {
+            answer = answer.header("www-authenticate", "Bearer");
+        }
+        answer
+    }
+
+    /// Adds a header; a value that cannot be one (it would come from our own strings) is left out.
+    pub(crate) fn header(mut self, name: &'static str, value: &str) -> Self {
+        if let Ok(value) = HeaderValue::from_str(value) {
+            self.headers.push((HeaderName::from_static(name), value));
+        }
+        self
+    }
+
+    /// Applies the conditions and the range of a GET to an answer whose content has a strong `etag`.
+    pub(crate) fn negotiated(mut self, request: &RequestHeader, etag: &str, ranges: bool) -> Self {
+        let quoted = format!("\"{etag}\"");
+        self = self.header("etag", &quoted);
+        if header_text(request, "if-none-match").is_some_and(|wanted| matches_etag(wanted, &quoted)) {
+            self.status = 304;
+            self.body = Body::Empty;
+            return self;
+        }
+        let total = match &self.body {
+            Body::Stream { bytes, .. } if ranges => *bytes,
+            _ => return self,
+        };
+        self = self.header("accept-ranges", "bytes");
+        let current = header_text(request, "if-range").is_none_or(|wanted| wanted == quoted);
+        match header_text(request, "range").filter(|_| current).map_or(Range::Ignored, |range| parse_range(range, total)) {
+            Range::Ignored => self,
+            Range::Unsatisfiable => {
+                self.status = 416;
+                self.body = Body::Empty;
+                self.header("content-range", &format!("bytes */{total}"))
+            }
+            Range::Bytes { from, to } => {
+                self.status = 206;
+                if let Body::Stream { reader, .. } = self.body {
+                    self.body = Body::Stream { reader: reader.within(from, to), bytes: to - from };
+                }
+                self.header("content-range", &format!("bytes {from}-{}/{total}", to - 1))
+            }
+        }
+    }
+
+    /// Writes the answer. Errors are those of the connection, or of a body that broke off: then the connection is closed, which is how
+    /// HTTP says that a body is not complete.
+    pub(crate) async fn send(self, session: &mut Session, request_id: &str, public: bool) -> pingora::Result<()> {
+        let mut head = ResponseHeader::build(self.status, Some(self.headers.len() + 12))?;
+        for (name, value) in self.headers {
+            head.append_header(name, value)?;
+        }
+        headers::finish_response(&mut head, request_id, public)?;
+        let length = match &self.body {
+            Body::Empty => 0,
+            Body::Whole(bytes) => bytes.len() as u64,
+            Body::Stream { bytes, .. } => *bytes,
+        };
+        // RFC 9110 section 8.6: neither of these has a body whose length could be said.
+        if !matches!(self.status, 204 | 304) {
+            head.insert_header(header::CONTENT_LENGTH, length)?;
+        }
+        let head_only = length == 0 || session.req_header().method == Method::HEAD;
+        session.write_response_header(Box::new(head), head_only).await?;
+        if head_only {
+            return Ok(());
+        }
+        match self.body {
+            Body::Empty => Ok(()),
+            Body::Whole(bytes) => session.write_response_body(Some(bytes), true).await,
+            Body::Stream { mut reader, .. } => {
+                let broke_off = |error| pingora::Error::because(pingora::ErrorType::ReadError, "media broke off", error);
+                while let Some(chunk) = reader.next().await.map_err(broke_off)? {
+                    session.write_response_body(Some(chunk), false).await?;
+                }
+                session.write_response_body(None, true).await
+            }
+        }
+    }
+}
+
+/// A header as text; one that is not text counts as absent.
+pub(crate) fn header_text<'a>(request: &'a RequestHeader, name: &str) -> Option<&'a str> {
+    request.headers.get(name)?.to_str().ok()
+}
+
+/// RFC 9110 section 13.1.2: weak comparison, any of a list, or `*`.
+fn matches_etag(wanted: &str, etag: &str) -> bool {
+    wanted.trim() == "*" || wanted.split(',').any(|one| one.trim().trim_start_matches("W/") == etag)
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Range {
+    /// Not a single byte range: the whole is a right answer (RFC 9110 section 14.2).
+    Ignored,
+    Unsatisfiable,
+    /// `[from, to)`, never empty.
+    Bytes { from: u64, to: u64 },
+}
+
+fn parse_range(range: &str, total: u64) -> Range {
+    let Some((first, last)) = range.strip_prefix("bytes=").and_then(|spec| spec.trim().split_once('-')) else { return Range::Ignored };
+    let number = |digits: &str| if digits.bytes().all(|byte| byte.is_ascii_digit()) { digits.parse::<u64>().ok() } else { None };
+    match (first, last) {
+        ("", last) => match number(last) {
+            Some(0) => Range::Unsatisfiable,
+            Some(suffix) => Range::Bytes { from: total.saturating_sub(suffix), to: total },
+            None => Range::Ignored,
+        },
+        (first, last) => {
+            let to = if last.is_empty() { Some(total) } else { number(last).map(|last| last.saturating_add(1)) };
+            match (number(first), to) {
+                (Some(from), Some(to)) if from < to && from < total => Range::Bytes { from, to: to.min(total) },
+                (Some(from), Some(_)) if from >= total => Range::Unsatisfiable,
+                _ => Range::Ignored,
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranges_follow_rfc_9110() {
+        let bytes = |from, to| Range::Bytes { from, to };
+        let table = [
+            ("bytes=0-", bytes(0, 100)),
+            ("bytes=0-0", bytes(0, 1)),
+            ("bytes=10-19", bytes(10, 20)),
+            ("bytes=90-1000", bytes(90, 100)),
+            ("bytes=-10", bytes(90, 100)),
+            ("bytes=-1000", bytes(0, 100)),
+            ("bytes=100-", Range::Unsatisfiable),
+            ("bytes=-0", Range::Unsatisfiable),
+            ("bytes=5-4", Range::Ignored),
+            ("bytes=0-1,3-4", Range::Ignored),
+            ("bytes=a-b", Range::Ignored),
+            ("bytes=+1-2", Range::Ignored),
+            ("items=0-1", Range::Ignored),
+        ];
+        for (text, range) in table {
+            assert_eq!(parse_range(text, 100), range, "{text}");
+        }
+    }
+
+    #[test]
+    fn any_listed_etag_matches() {
+        assert!(matches_etag("\"a\", W/\"b\"", "\"b\"") && matches_etag("*", "\"b\""));
+        assert!(!matches_etag("\"a\"", "\"b\"") && !matches_etag("b", "\"b\""));
+    }
+}
