@@ -1,0 +1,16 @@
+/** ISO 3166-1 alpha-2 codes for the sign-up form; names come from the browser, in the reader's language. */
+const CODES =
+  'AD AE AF AG AI AL AM AO AR AT AU AW AZ BA BB BD BE BF BG BH BI BJ BM BN BO BR BS BT BW BY BZ CA CD CF CG CH CI CL CM CN CO CR CU CV CY CZ DE DJ DK DM DO DZ EC EE EG ER ES ET FI FJ FM FR GA GB GD GE GH GM GN GQ GR GT GW GY HK HN HR HT HU ID IE IL IN IQ IR IS IT JM JO JP KE KG KH KI KM KN KR KW KZ LA LB LC LI LK LR LS LT LU LV LY MA MC MD ME MG MH MK ML MM MN MO MR MT MU MV MW MX MY MZ NA NE NG NI NL NO NP NR NZ OM PA PE PG PH PK PL PR PS PT PW PY QA RO RS RU RW SA SB SC SD SE SG SI SK SL SM SN SO SR SS ST SV SY SZ TD TG TH TJ TL TM TN TO TR TT TV TW TZ UA UG US UY UZ VA VC VE VN VU WS XK YE ZA ZM ZW';
+
+export function countries(): { code: string; name: string }[] {
+  const names = new Intl.DisplayNames(undefined, { type: 'region' });
+  return CODES.split(' ')
+    .map((code) => ({ code, name: names.of(code) ?? code }))
+    .sort((a, b) => a.name.localeCompare(b.name));
+}
+
+/** A first guess from the browser's language: "de-AT" -> "AT". */
+export function guess(): string {
+  const region = new Intl.Locale(navigator.language).maximize().region ?? 'DE';
+  return CODES.split(' ').includes(region) ? region : 'DE';
+}
