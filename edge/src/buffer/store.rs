@@ -1,0 +1,185 @@
+//! The buffer's tables. Rows come from [`Store::append`] and leave as frozen batches; statements that follow each other without an
+//! await are one transaction (the platform's rule), so a batch is frozen whole or not at all.
+
+use std::cell::Cell;
+
+use protocol::{
+    UnixMs,
+    heartbeat::{Batch, StoredPost},
+};
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use worker::{SqlStorage, SqlStorageValue as Value};
+
+const SCHEMA: [&str; 3] = [
+    "CREATE TABLE IF NOT EXISTS identity (
+         one INTEGER PRIMARY KEY CHECK (one = 1),
+         epoch TEXT NOT NULL,
+         buffer TEXT NOT NULL,
+         next_number INTEGER NOT NULL
+     )",
+    "CREATE TABLE IF NOT EXISTS posts (
+         id INTEGER PRIMARY KEY,
+         body TEXT NOT NULL
+     )",
+    "CREATE TABLE IF NOT EXISTS batches (
+         number INTEGER PRIMARY KEY,
+         sha256 TEXT NOT NULL,
+         body TEXT NOT NULL
+     )",
+];
+
+/// A batch whose bytes will never change.
+#[derive(Deserialize)]
+pub(crate) struct Frozen {
+    /// Its number within the epoch.
+    pub(crate) number: i64,
+    /// SHA-256 of `body`, hex.
+    pub(crate) sha256: String,
+    /// `protocol::heartbeat::Batch` as JSON.
+    pub(crate) body: String,
+}
+
+/// The tables, with running totals so that a post costs no count.
+pub(crate) struct Store {
+    sql: SqlStorage,
+    pending_posts: Cell<usize>,
+    pending_bytes: Cell<usize>,
+    frozen_bytes: Cell<usize>,
+}
+
+/// As [`Batch`], with the posts as they were stored.
+#[derive(Serialize)]
+struct Freezing<'a> {
+    buffer: &'a str,
+    epoch: &'a str,
+    number: i64,
+    frozen_at_ms: UnixMs,
+    posts: Vec<&'a RawValue>,
+}
+
+#[derive(Deserialize)]
+struct Identity {
+    epoch: String,
+    buffer: String,
+    next_number: i64,
+}
+
+#[derive(Deserialize)]
+struct Row {
+    id: i64,
+    body: String,
+}
+
+#[derive(Deserialize)]
+struct Total {
+    rows: usize,
+    bytes: usize,
+}
+
+impl Store {
+    /// Makes the tables when they are missing and counts what is in them.
+    pub(crate) fn open(sql: SqlStorage) -> worker::Result<Self> {
+        for statement in SCHEMA {
+            sql.exec(statement, None)?;
+        }
+        let total = |table: &str| -> worker::Result<Total> {
+            let totals = sql.exec(&format!("SELECT COUNT(*) AS rows, COALESCE(SUM(LENGTH(body)), 0) AS bytes FROM {table}"), None)?;
+            first(totals.to_array()?)
+        };
+        let (posts, batches) = (total("posts")?, total("batches")?);
+        Ok(Self {
+            sql,
+            pending_posts: Cell::new(posts.rows),
+            pending_bytes: Cell::new(posts.bytes),
+            frozen_bytes: Cell::new(batches.bytes),
+        })
+    }
+
+    /// Posts not frozen yet.
+    pub(crate) fn pending_posts(&self) -> usize {
+        self.pending_posts.get()
+    }
+
+    /// Their bytes.
+    pub(crate) fn pending_bytes(&self) -> usize {
+        self.pending_bytes.get()
+    }
+
+    /// Bytes of everything the origin does not have yet.
+    pub(crate) fn stored_bytes(&self) -> usize {
+        self.pending_bytes.get() + self.frozen_bytes.get()
+    }
+
+    /// One post, one row. The first one also gives the buffer its name and its epoch, which live as long as its storage.
+    pub(crate) fn append(&self, shard: u16, post: &StoredPost) -> worker::Result<()> {
+        let body = serde_json::to_string(post)?;
+        let bytes = body.len();
+        if self.pending_posts.get() == 0 {
+            let epoch = uuid::Builder::from_random_bytes(random()?).into_uuid().simple().to_string();
+            self.sql.exec(
+                "INSERT OR IGNORE INTO identity (one, epoch, buffer, next_number) VALUES (1, ?, ?, 1)",
+                vec![Value::String(epoch), Value::String(format!("edge-{shard}"))],
+            )?;
+        }
+        self.sql.exec("INSERT INTO posts (body) VALUES (?)", vec![Value::String(body)])?;
+        self.pending_posts.set(self.pending_posts.get() + 1);
+        self.pending_bytes.set(self.pending_bytes.get() + bytes);
+        Ok(())
+    }
+
+    /// The oldest batch, frozen now if none is: at most `posts_max` posts and, beyond the first, `bytes_max` bytes.
+    pub(crate) fn next_batch(&self, now: UnixMs, posts_max: usize, bytes_max: usize) -> worker::Result<Option<Frozen>> {
+        let frozen: Vec<Frozen> = self.sql.exec("SELECT number, sha256, body FROM batches ORDER BY number LIMIT 1", None)?.to_array()?;
+        match frozen.into_iter().next() {
+            Some(batch) => Ok(Some(batch)),
+            None => self.freeze(now, posts_max, bytes_max),
+        }
+    }
+
+    fn freeze(&self, now: UnixMs, posts_max: usize, bytes_max: usize) -> worker::Result<Option<Frozen>> {
+        let limit = i64::try_from(posts_max).unwrap_or(i64::MAX);
+        let mut rows: Vec<Row> = self.sql.exec("SELECT id, body FROM posts ORDER BY id LIMIT ?", vec![Value::Integer(limit)])?.to_array()?;
+        let (mut fitting, mut bytes) = (0, 0);
+        for row in &rows {
+            if fitting > 0 && bytes + row.body.len() > bytes_max {
+                break;
+            }
+            fitting += 1;
+            bytes += row.body.len();
+        }
+        rows.truncate(fitting);
+        let Some(last) = rows.last().map(|row| row.id) else { return Ok(None) };
+        let identity: Identity = first(self.sql.exec("SELECT epoch, buffer, next_number FROM identity", None)?.to_array()?)?;
+        let number = identity.next_number;
+        let posts = rows.iter().map(|row| serde_json::from_str(&row.body)).collect::<Result<_, _>>()?;
+        let body = serde_json::to_string(&Freezing { buffer: &identity.buffer, epoch: &identity.epoch, number, frozen_at_ms: now, posts })?;
+        let batch = Frozen { number, sha256: Batch::digest(body.as_bytes()), body };
+
+        self.sql.exec(
+            "INSERT INTO batches (number, sha256, body) VALUES (?, ?, ?)",
+            vec![Value::Integer(number), Value::String(batch.sha256.clone()), Value::String(batch.body.clone())],
+        )?;
+        self.sql.exec("UPDATE identity SET next_number = ?", vec![Value::Integer(number + 1)])?;
+        self.sql.exec("DELETE FROM posts WHERE id <= ?", vec![Value::Integer(last)])?;
+        self.pending_posts.set(self.pending_posts.get().saturating_sub(rows.len()));
+        self.pending_bytes.set(self.pending_bytes.get().saturating_sub(bytes));
+        self.frozen_bytes.set(self.frozen_bytes.get() + batch.body.len());
+        Ok(Some(batch))
+    }
+
+    /// After the origin's 200, and only then.
+    pub(crate) fn delete_batch(&self, batch: &Frozen) -> worker::Result<()> {
+        self.sql.exec("DELETE FROM batches WHERE number = ?", vec![Value::Integer(batch.number)])?;
+        self.frozen_bytes.set(self.frozen_bytes.get().saturating_sub(batch.body.len()));
+        Ok(())
+    }
+}
+
+fn first<T>(rows: Vec<T>) -> worker::Result<T> {
+    rows.into_iter().next().ok_or_else(|| worker::Error::RustError("a row is missing".to_owned()))
+}
+
+fn random() -> worker::Result<[u8; 16]> {
+    crate::random().map_err(|problem| worker::Error::RustError(problem.detail))
+}

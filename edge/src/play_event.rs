@@ -1,0 +1,79 @@
+//! `POST /v1/me/play-event`: what a player heard. Checked here, kept by the account's heartbeat buffer, acknowledged once durable there.
+
+use futures::StreamExt as _;
+use protocol::{
+    Problem,
+    heartbeat::{POST_BYTES_MAX, PlayEventPost, PostAnswer, Rejected},
+};
+use worker::{Method, Request, RequestInit, Response};
+
+use crate::{
+    Edge, answer,
+    buffer::{self, Answer, Envelope},
+    manifest::verify_ticket,
+};
+
+/// Answers 202 when every event that is not refused is durable.
+pub(crate) async fn answer(edge: &Edge<'_>, request: Request) -> Result<Response, Problem> {
+    if request.method() != Method::Post {
+        return Err(answer::only("POST"));
+    }
+    let body = read(request).await?;
+    let post = PlayEventPost::parse(&body)?;
+    let claims = verify_ticket(edge, &post.ticket)?;
+    let sent = post.events.len();
+    let (post, mut rejected) = post.receive(claims.duration_ms, edge.now);
+    let kept_places: Vec<usize> = (0..sent).filter(|place| !rejected.iter().any(|refusal| refusal.index == *place)).collect();
+
+    let envelope = Envelope { shard: claims.buffer, account: claims.pseudonym.to_string(), play: claims.play, streams: claims.plan.streams(), post };
+    let (accepted, duplicate, conflicts, stop) = match keep(edge, &envelope).await? {
+        Answer::Kept { accepted, duplicate, conflicts, stop } => (accepted, duplicate, conflicts, stop),
+        Answer::Full => return Err(Problem::unavailable("buffer_full", "heartbeats cannot be kept now: keep them and send them again", 30)),
+        Answer::Failed => return Err(unavailable()),
+    };
+    rejected.extend(conflicts.into_iter().filter_map(|place| kept_places.get(place)).map(|index| Rejected {
+        index: *index,
+        code: "conflicting_content".to_owned(),
+        detail: "an event of this name was sent before with other content".to_owned(),
+    }));
+    rejected.sort_by_key(|refusal| refusal.index);
+    let answer = PostAnswer { accepted, duplicate, rejected, stop: stop.then(|| "elsewhere".to_owned()) };
+    serde_json::to_string(&answer).map(|body| answer::json(202, body)).map_err(|error| answer::fault("writing an answer", &error))
+}
+
+fn unavailable() -> Problem {
+    Problem::unavailable("buffer_unavailable", "heartbeats cannot be kept now: keep them and send them again", 5)
+}
+
+async fn keep(edge: &Edge<'_>, envelope: &Envelope) -> Result<Answer, Problem> {
+    let body = serde_json::to_string(envelope).map_err(|error| answer::fault("writing an envelope", &error))?;
+    let ask = async {
+        let buffer = edge.env.durable_object(buffer::BINDING)?.get_by_name(&envelope.shard.to_string())?;
+        let mut init = RequestInit::new();
+        init.with_method(Method::Post).with_body(Some(body.into()));
+        let mut response = buffer.fetch_with_request(Request::new_with_init("https://buffer/posts", &init)?).await?;
+        response.json::<Answer>().await
+    };
+    ask.await.map_err(|error: worker::Error| {
+        worker::console_error!("heartbeat buffer {} failed: {error}", envelope.shard);
+        unavailable()
+    })
+}
+
+/// The body, at most one byte over the limit: whatever length it declares, no more is taken in.
+async fn read(mut request: Request) -> Result<Vec<u8>, Problem> {
+    let content_type = answer::header(request.headers(), "content-type").unwrap_or_default();
+    if content_type.starts_with("application/cmcd") {
+        return Err(Problem::new(415, "unsupported_media_type", "events are sent as JSON"));
+    }
+    let mut body = Vec::new();
+    let unreadable = |error: worker::Error| Problem::new(400, "malformed_body", format!("the body could not be read: {error}"));
+    let Ok(mut chunks) = request.stream() else { return Ok(body) };
+    while let Some(chunk) = chunks.next().await {
+        body.extend(chunk.map_err(unreadable)?);
+        if body.len() > POST_BYTES_MAX {
+            break;
+        }
+    }
+    Ok(body)
+}

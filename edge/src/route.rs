@@ -1,0 +1,66 @@
+//! From a path to the part of the edge that answers it. The path is what the URL parser left: dot segments are gone, percent-encoding is not.
+
+use protocol::media_path;
+
+/// Who answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Route<'a> {
+    /// `/v1/tracks/{id}/manifest`, with the id as it was sent.
+    Manifest(&'a str),
+    /// `/v1/media/...`
+    Media,
+    /// `/v1/me/play-event`
+    PlayEvent,
+    /// `/healthz`
+    Health,
+    /// `/readyz`
+    Ready,
+    /// `/internal/...`, which only the edge itself may ask the gateway for.
+    Internal,
+    /// Something the gateway answers.
+    Origin,
+    /// Nothing of ours: the platform has already looked for a page.
+    Unknown,
+}
+
+/// The route of `path`.
+pub(crate) fn of(path: &str) -> Route<'_> {
+    if let Some(track) = path.strip_prefix("/v1/tracks/").and_then(|rest| rest.strip_suffix("/manifest")) {
+        return Route::Manifest(track);
+    }
+    match path {
+        "/v1/me/play-event" => Route::PlayEvent,
+        "/healthz" => Route::Health,
+        "/readyz" => Route::Ready,
+        "/openapi.json" | "/docs" => Route::Origin,
+        _ if path.starts_with(media_path::PREFIX) => Route::Media,
+        _ if ["/v1/", "/.well-known/", "/docs/"].iter().any(|prefix| path.starts_with(prefix)) => Route::Origin,
+        _ if path == "/internal" || path.starts_with("/internal/") => Route::Internal,
+        _ => Route::Unknown,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_known_prefixes_reach_the_gateway() {
+        let table = [
+            ("/v1/tracks/a/manifest", Route::Manifest("a")),
+            ("/v1/tracks/a", Route::Origin),
+            ("/v1/media/t/index.m3u8", Route::Media),
+            ("/v1/me/play-event", Route::PlayEvent),
+            ("/v1/me/play-event/", Route::Origin),
+            ("/internal/cards/a", Route::Internal),
+            ("/%69nternal/cards/a", Route::Unknown),
+            ("//internal/cards/a", Route::Unknown),
+            ("/docs/swagger.css", Route::Origin),
+            ("/docsx", Route::Unknown),
+            ("/", Route::Unknown),
+        ];
+        for (path, expected) in table {
+            assert_eq!(of(path), expected, "{path}");
+        }
+    }
+}
