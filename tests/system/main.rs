@@ -1,0 +1,103 @@
+//! The whole system, as its users meet it: uploads, playback, heartbeats, money, refusals and kills.
+//!
+//! One system is started for all checks. Stages run one after another, the checks of a stage at the same time; after every stage the
+//! counts identity must hold, and a system that breaks it fails the run.
+
+mod chaos;
+mod contract;
+mod money;
+mod playback;
+mod refusals;
+mod uploads;
+
+use anyhow::{Result, ensure};
+use whole_system_tests::{Client, System, check, runner::Tally};
+
+fn main() -> std::process::ExitCode {
+    let filter = std::env::args().skip(1).find(|argument| !argument.starts_with('-'));
+    match run(filter.as_deref()) {
+        Ok(tally) => {
+            tally.report();
+            if tally.failed == 0 { std::process::ExitCode::SUCCESS } else { std::process::ExitCode::FAILURE }
+        }
+        Err(error) => {
+            println!("the system under test could not be used: {error:?}");
+            Tally { passed: 0, failed: 1 }.report();
+            std::process::ExitCode::FAILURE
+        }
+    }
+}
+
+#[tokio::main]
+async fn run(filter: Option<&str>) -> Result<Tally> {
+    println!("\nstarting a system of its own\n");
+    let system = System::start()?;
+    let mut tally = Tally::default();
+    tally
+        .stage(
+            &system,
+            filter,
+            &[
+                check!(uploads::three_songs_are_published_and_play_back_intact_at_every_rung),
+                check!(uploads::what_is_not_audio_is_rejected_with_a_reason),
+                check!(uploads::a_presigned_url_cannot_be_used_twice_or_for_other_bytes),
+                check!(uploads::a_track_taken_down_stops_playing),
+                check!(refusals::a_call_without_a_good_session_is_refused),
+                check!(refusals::a_spent_refresh_token_revokes_its_family),
+                check!(refusals::a_token_that_was_touched_opens_nothing),
+                check!(refusals::malformed_heartbeats_are_refused_by_name),
+                check!(refusals::unknown_fields_are_refused_by_name),
+                check!(contract::every_route_refuses_strangers_and_is_described),
+                check!(contract::every_part_is_healthy),
+            ],
+        )
+        .await;
+    tally.stage(&system, None, &[check!(identity_holds)]).await;
+    tally
+        .stage(
+            &system,
+            filter,
+            &[
+                check!(playback::edge_and_gateway_answer_the_same_playlists),
+                check!(playback::a_song_is_found_by_prefix_and_with_a_typo),
+                check!(playback::the_music_goes_on_when_the_edge_is_gone),
+            ],
+        )
+        .await;
+    tally
+        .stage(
+            &system,
+            filter,
+            &[
+                check!(money::duplicated_and_shuffled_heartbeats_give_one_listen),
+                check!(money::a_play_too_short_or_too_fast_is_void),
+                check!(money::a_heartbeat_through_the_gateway_counts_once_with_the_edge),
+            ],
+        )
+        .await;
+    tally.stage(&system, None, &[check!(identity_holds)]).await;
+    tally.stage(&system, filter, &[check!(money::an_awkward_pool_is_settled_to_the_unit_once)]).await;
+    tally.stage(&system, filter, &[check!(chaos::killed_parts_lose_nothing_and_count_nothing_twice)]).await;
+    tally.stage(&system, None, &[check!(identity_holds)]).await;
+    Ok(tally)
+}
+
+/// acked = counted + quarantined + duplicate + pending (API.md, Money).
+async fn identity_holds(system: &System) -> Result<()> {
+    let counts = counts(system).await?;
+    let of = |name: &str| counts[name].as_i64().unwrap_or(-1);
+    ensure!(of("acked") == of("counted") + of("quarantined") + of("duplicate") + of("pending"), "{counts}");
+    Ok(())
+}
+
+/// The counts of the current period.
+async fn counts(system: &System) -> Result<serde_json::Value> {
+    let admin = Client::logged_in(&system.run.edge, &system.run.accounts.admin).await?;
+    admin.get(&format!("/v1/royalties/counts?period={}", period())).await
+}
+
+/// The current accounting period.
+fn period() -> String {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    protocol::UnixMs(i64::try_from(since.as_millis()).unwrap_or_default()).month()
+}

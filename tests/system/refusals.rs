@@ -1,0 +1,131 @@
+//! What hostile or broken clients meet: a status and a code, never a 5xx and never a secret.
+
+use anyhow::{Context as _, Result, ensure};
+use reqwest::Method;
+use serde_json::{Value, json};
+use whole_system_tests::{Client, Listener, System, client::answer};
+
+use crate::playback::any_track;
+
+/// None, forged, and of another scheme, at the edge itself and at services behind it.
+pub async fn a_call_without_a_good_session_is_refused(system: &System) -> Result<()> {
+    let track = uuid::Uuid::from_u128(rand::random());
+    let paths = [
+        format!("/v1/tracks/{track}/manifest"),
+        "/v1/me/history".to_owned(),
+        "/v1/royalties/statements".to_owned(),
+        "/v1/me/tracks".to_owned(),
+    ];
+    for base in [&system.run.edge, &system.run.gateway] {
+        let client = Client::new(base)?;
+        for path in &paths {
+            client.send(Method::GET, path, None).await?.refused(401, "session_missing").with_context(|| path.clone())?;
+            for forged in ["x", "e30.e30.e30", "eyJhbGciOiJub25lIiwidHlwIjoiSldUIiwia2lkIjoiazEifQ.e30."] {
+                let client = Client { token: Some(forged.to_owned()), ..client.clone() };
+                client.send(Method::GET, path, None).await?.refused(401, "session_invalid").with_context(|| format!("{path} {forged}"))?;
+            }
+        }
+    }
+    let listener = Client::signed_up(&system.run.edge, "listener").await?;
+    listener.send(Method::GET, &format!("/v1/royalties/counts?period={}", crate::period()), None).await?.refused(403, "not_an_admin")?;
+    let credentials = json!({"email": system.run.accounts.listener.email, "password": "not the password"});
+    Client::new(&system.run.edge)?.send(Method::POST, "/v1/sessions", Some(&credentials)).await?.refused(401, "bad_credentials")
+}
+
+/// A stolen refresh token is worth one use, and the theft ends the session.
+pub async fn a_spent_refresh_token_revokes_its_family(system: &System) -> Result<()> {
+    let client = Client::new(&system.run.edge)?;
+    let listener = &system.run.accounts.listener;
+    let credentials = json!({"email": listener.email, "password": listener.password});
+    let session = client.send(Method::POST, "/v1/sessions", Some(&credentials)).await?.expect(201)?;
+    let refresh = |session: &Value| {
+        let (client, body) = (client.clone(), json!({"refresh_token": session["refresh_token"]}));
+        async move { client.send(Method::POST, "/v1/sessions/refresh", Some(&body)).await }
+    };
+    let second = refresh(&session).await?.expect(201)?;
+    refresh(&session).await?.refused(401, "refresh_reused")?;
+    let third = refresh(&second).await?;
+    ensure!(third.status == 401, "the family lives on: {}", third.status);
+    Ok(())
+}
+
+/// Every path under an altered token is refused, at both voices.
+pub async fn a_token_that_was_touched_opens_nothing(system: &System) -> Result<()> {
+    let client = Client::logged_in(&system.run.edge, &system.run.accounts.listener).await?;
+    let play = Listener::begin(&client, &any_track(&client).await?).await?;
+    let index = play.manifest["playlist_url"].as_str().context("playlist_url")?;
+    let token = index.split('/').nth(3).context("a token in the path")?;
+    let ticket = play.manifest["play"]["ticket"].as_str().context("ticket")?;
+    let turn = |at: usize| -> String {
+        token
+            .chars()
+            .enumerate()
+            .map(|(n, letter)| {
+                if n != at {
+                    letter
+                } else if letter == 'A' {
+                    'B'
+                } else {
+                    'A'
+                }
+            })
+            .collect()
+    };
+    let touched =
+        [turn(0), turn(5), turn(40), turn(90), turn(129), format!("{token}="), token.to_lowercase(), ticket.to_owned(), "x".to_owned()];
+    for base in [&system.run.edge, &system.run.gateway] {
+        for token in &touched {
+            for object in ["index.m3u8", "aac-64.m3u8", "aac-64/0.m4s"] {
+                let path = format!("{base}/v1/media/{token}/{object}");
+                answer(client.request(Method::GET, &path)).await?.refused(403, "token_invalid").with_context(|| path)?;
+            }
+        }
+        let beyond = format!("{base}{}", index.replace("index.m3u8", "aac-64/9999.m4s"));
+        answer(client.request(Method::GET, &beyond)).await?.refused(404, "no_such_segment")?;
+    }
+    let free = Client::signed_up(&system.run.edge, "listener").await?;
+    let play = Listener::begin(&free, &any_track(&client).await?).await?;
+    let index = play.manifest["playlist_url"].as_str().context("playlist_url")?;
+    answer(free.request(Method::GET, &index.replace("index.m3u8", "aac-256.m3u8"))).await?.refused(403, "not_allowed_here")
+}
+
+/// Bodies that cannot be read, and tickets that are not ours.
+pub async fn malformed_heartbeats_are_refused_by_name(system: &System) -> Result<()> {
+    let client = Client::logged_in(&system.run.edge, &system.run.accounts.listener).await?;
+    let play = Listener::begin(&client, &any_track(&client).await?).await?;
+    let good = play.post(&[(0, "start", 0, 0)]);
+    for base in [&system.run.edge, &system.run.gateway] {
+        let post = |body: String| {
+            answer(client.request(Method::POST, &format!("{base}/v1/me/play-event")).header("content-type", "application/json").body(body))
+        };
+        post("{".to_owned()).await?.refused(400, "malformed_body")?;
+        let mut extra = good.clone();
+        extra["extra"] = json!(1);
+        post(extra.to_string()).await?.refused(400, "unknown_field")?;
+        let mut forged = good.clone();
+        forged["ticket"] = json!("A".repeat(130));
+        post(forged.to_string()).await?.refused(401, "ticket_invalid")?;
+        let media = play.manifest["playlist_url"].as_str().and_then(|url| url.split('/').nth(3)).context("token")?;
+        forged["ticket"] = json!(media);
+        post(forged.to_string()).await?.refused(401, "ticket_invalid")?;
+        post(format!("\"{}\"", "x".repeat(70_000))).await?.refused(413, "body_too_large")?;
+        let mixed = json!({"ticket": good["ticket"], "sender": format!("m{}", rand::random::<u32>()), "events": [
+            {"seq": 0, "kind": "start", "from_ms": 0, "to_ms": 0}, {"seq": 1, "kind": "progress", "from_ms": 5, "to_ms": 1}, 7]});
+        let answer = post(mixed.to_string()).await?.expect(202)?;
+        ensure!(answer["accepted"] == 1 && answer["rejected"].as_array().is_some_and(|rejected| rejected.len() == 2), "{answer}");
+    }
+    Ok(())
+}
+
+/// A field nobody knows is a mistake worth hearing of.
+pub async fn unknown_fields_are_refused_by_name(system: &System) -> Result<()> {
+    let artist = Client::logged_in(&system.run.edge, &system.run.accounts.artist).await?;
+    let body = json!({"email": "x@example.org", "password": "correct horse", "shoe_size": 44});
+    let refused = artist.send(Method::POST, "/v1/sessions", Some(&body)).await?;
+    ensure!(refused.status.is_client_error() && refused.body.text().contains("shoe_size"), "{} {}", refused.status, refused.body.text());
+    let body =
+        json!({"title": "t", "file_name": "f", "content_type": "audio/flac", "size_bytes": 1, "sha256": "0".repeat(64), "colour": 1});
+    let refused = artist.send(Method::POST, "/v1/ingest/upload", Some(&body)).await?;
+    ensure!(refused.status.is_client_error() && refused.body.text().contains("colour"), "{} {}", refused.status, refused.body.text());
+    Ok(())
+}
