@@ -22,7 +22,7 @@ const BETWEEN_KILLS: Duration = Duration::from_millis(1500);
 const PLAYERS: usize = 4;
 
 /// Nothing acknowledged is lost, nothing is counted twice, one version is published.
-pub async fn killed_parts_lose_nothing_and_count_nothing_twice(system: &System) -> Result<()> {
+pub(crate) async fn killed_parts_lose_nothing_and_count_nothing_twice(system: &System) -> Result<()> {
     let artist = Client::logged_in(&system.run.edge, &system.run.accounts.artist).await?;
     let admin_counts = async || -> Result<i64> { Ok(counts(system).await?["counted"].as_i64().unwrap_or(-1)) };
     let before = settled_count(&admin_counts).await?;

@@ -19,7 +19,7 @@ const PUBLIC: [&str; 9] = [
 ];
 
 /// Each operation of `/openapi.json`, tried without a session.
-pub async fn every_route_refuses_strangers_and_is_described(system: &System) -> Result<()> {
+pub(crate) async fn every_route_refuses_strangers_and_is_described(system: &System) -> Result<()> {
     let client = Client::new(&system.run.edge)?;
     let document = client.get("/openapi.json").await?;
     let paths = document["paths"].as_object().context("paths")?;
@@ -69,7 +69,7 @@ fn concrete(path: &str) -> String {
 }
 
 /// `/healthz` and `/readyz` at both voices; an unknown path is a problem document.
-pub async fn every_part_is_healthy(system: &System) -> Result<()> {
+pub(crate) async fn every_part_is_healthy(system: &System) -> Result<()> {
     for base in [&system.run.edge, &system.run.gateway] {
         let client = Client::new(base)?;
         for path in ["/healthz", "/readyz"] {

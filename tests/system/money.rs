@@ -30,7 +30,7 @@ async fn reaches(play: &Listener, state: &str) -> Result<Value> {
 }
 
 /// Every post sent three times and out of order: exactly one listen of 32 s.
-pub async fn duplicated_and_shuffled_heartbeats_give_one_listen(system: &System) -> Result<()> {
+pub(crate) async fn duplicated_and_shuffled_heartbeats_give_one_listen(system: &System) -> Result<()> {
     let client = Client::signed_up(&system.run.edge, "listener").await?;
     let play = Listener::begin(&client, &any_track(&client).await?).await?;
     hear(system, &play, &[(0, "start", 0, 0)]).await?;
@@ -47,7 +47,7 @@ pub async fn duplicated_and_shuffled_heartbeats_give_one_listen(system: &System)
 }
 
 /// What was not heard is not paid.
-pub async fn a_play_too_short_or_too_fast_is_void(system: &System) -> Result<()> {
+pub(crate) async fn a_play_too_short_or_too_fast_is_void(system: &System) -> Result<()> {
     let client = Client::signed_up(&system.run.edge, "listener").await?;
     let track = any_track(&client).await?;
     let short = Listener::begin(&client, &track).await?;
@@ -62,7 +62,7 @@ pub async fn a_play_too_short_or_too_fast_is_void(system: &System) -> Result<()>
 }
 
 /// The same event by both paths has one name and counts once.
-pub async fn a_heartbeat_through_the_gateway_counts_once_with_the_edge(system: &System) -> Result<()> {
+pub(crate) async fn a_heartbeat_through_the_gateway_counts_once_with_the_edge(system: &System) -> Result<()> {
     let client = Client::signed_up(&system.run.edge, "listener").await?;
     let play = Listener::begin(&client, &any_track(&client).await?).await?;
     hear(system, &play, &[(0, "start", 0, 0)]).await?;
@@ -74,7 +74,7 @@ pub async fn a_heartbeat_through_the_gateway_counts_once_with_the_edge(system: &
 }
 
 /// A pool that no share divides: shares sum to the unit, a second run posts nothing, every statement adds up.
-pub async fn an_awkward_pool_is_settled_to_the_unit_once(system: &System) -> Result<()> {
+pub(crate) async fn an_awkward_pool_is_settled_to_the_unit_once(system: &System) -> Result<()> {
     let admin = Client::logged_in(&system.run.edge, &system.run.accounts.admin).await?;
     let artist = Client::logged_in(&system.run.edge, &system.run.accounts.artist).await?;
     let listener = Client::signed_up(&system.run.edge, "listener").await?;

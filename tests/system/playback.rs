@@ -7,7 +7,7 @@ use reqwest::Method;
 use whole_system_tests::{Client, Listener, System, client::answer, eventually};
 
 /// A published track: the first the catalogue lists under the tests' own title.
-pub async fn any_track(client: &Client) -> Result<String> {
+pub(crate) async fn any_track(client: &Client) -> Result<String> {
     eventually("a track is found", Duration::from_secs(20), async || {
         let found = client.get("/v1/search?q=Signal&type=track").await?;
         let items = found["items"].as_array().cloned().unwrap_or_default();
@@ -18,7 +18,7 @@ pub async fn any_track(client: &Client) -> Result<String> {
 }
 
 /// Byte for byte, for every playlist and for a segment.
-pub async fn edge_and_gateway_answer_the_same_playlists(system: &System) -> Result<()> {
+pub(crate) async fn edge_and_gateway_answer_the_same_playlists(system: &System) -> Result<()> {
     let client = Client::logged_in(&system.run.edge, &system.run.accounts.listener).await?;
     let play = Listener::begin(&client, &any_track(&client).await?).await?;
     let index = play.manifest["playlist_url"].as_str().context("playlist_url")?;
@@ -43,7 +43,7 @@ pub async fn edge_and_gateway_answer_the_same_playlists(system: &System) -> Resu
 }
 
 /// As one types.
-pub async fn a_song_is_found_by_prefix_and_with_a_typo(system: &System) -> Result<()> {
+pub(crate) async fn a_song_is_found_by_prefix_and_with_a_typo(system: &System) -> Result<()> {
     let client = Client::logged_in(&system.run.edge, &system.run.accounts.listener).await?;
     any_track(&client).await?;
     for query in ["signal", "sig", "signl", "SIGNÀL"] {
@@ -58,7 +58,7 @@ pub async fn a_song_is_found_by_prefix_and_with_a_typo(system: &System) -> Resul
 }
 
 /// The page's second path: the same token, the gateway's address.
-pub async fn the_music_goes_on_when_the_edge_is_gone(system: &System) -> Result<()> {
+pub(crate) async fn the_music_goes_on_when_the_edge_is_gone(system: &System) -> Result<()> {
     let client = Client::logged_in(&system.run.edge, &system.run.accounts.listener).await?;
     let play = Listener::begin(&client, &any_track(&client).await?).await?;
     let fallback = play.manifest["fallback_playlist_url"].as_str().context("fallback_playlist_url")?.to_owned();

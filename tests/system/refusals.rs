@@ -8,7 +8,7 @@ use whole_system_tests::{Client, Listener, System, client::answer};
 use crate::playback::any_track;
 
 /// None, forged, and of another scheme, at the edge itself and at services behind it.
-pub async fn a_call_without_a_good_session_is_refused(system: &System) -> Result<()> {
+pub(crate) async fn a_call_without_a_good_session_is_refused(system: &System) -> Result<()> {
     let track = uuid::Uuid::from_u128(rand::random());
     let paths = [
         format!("/v1/tracks/{track}/manifest"),
@@ -33,7 +33,7 @@ pub async fn a_call_without_a_good_session_is_refused(system: &System) -> Result
 }
 
 /// A stolen refresh token is worth one use, and the theft ends the session.
-pub async fn a_spent_refresh_token_revokes_its_family(system: &System) -> Result<()> {
+pub(crate) async fn a_spent_refresh_token_revokes_its_family(system: &System) -> Result<()> {
     let client = Client::new(&system.run.edge)?;
     let listener = &system.run.accounts.listener;
     let credentials = json!({"email": listener.email, "password": listener.password});
@@ -50,7 +50,7 @@ pub async fn a_spent_refresh_token_revokes_its_family(system: &System) -> Result
 }
 
 /// Every path under an altered token is refused, at both voices.
-pub async fn a_token_that_was_touched_opens_nothing(system: &System) -> Result<()> {
+pub(crate) async fn a_token_that_was_touched_opens_nothing(system: &System) -> Result<()> {
     let client = Client::logged_in(&system.run.edge, &system.run.accounts.listener).await?;
     let play = Listener::begin(&client, &any_track(&client).await?).await?;
     let index = play.manifest["playlist_url"].as_str().context("playlist_url")?;
@@ -90,7 +90,7 @@ pub async fn a_token_that_was_touched_opens_nothing(system: &System) -> Result<(
 }
 
 /// Bodies that cannot be read, and tickets that are not ours.
-pub async fn malformed_heartbeats_are_refused_by_name(system: &System) -> Result<()> {
+pub(crate) async fn malformed_heartbeats_are_refused_by_name(system: &System) -> Result<()> {
     let client = Client::logged_in(&system.run.edge, &system.run.accounts.listener).await?;
     let play = Listener::begin(&client, &any_track(&client).await?).await?;
     let good = play.post(&[(0, "start", 0, 0)]);
@@ -118,7 +118,7 @@ pub async fn malformed_heartbeats_are_refused_by_name(system: &System) -> Result
 }
 
 /// A field nobody knows is a mistake worth hearing of.
-pub async fn unknown_fields_are_refused_by_name(system: &System) -> Result<()> {
+pub(crate) async fn unknown_fields_are_refused_by_name(system: &System) -> Result<()> {
     let artist = Client::logged_in(&system.run.edge, &system.run.accounts.artist).await?;
     let body = json!({"email": "x@example.org", "password": "correct horse", "shoe_size": 44});
     let refused = artist.send(Method::POST, "/v1/sessions", Some(&body)).await?;

@@ -8,7 +8,7 @@ use reqwest::Method;
 use whole_system_tests::{Client, Listener, System, Upload, audio, client::answer, eventually};
 
 /// FLAC, Ogg Vorbis and MP3 of a known signal; ffmpeg decodes every rung through the edge.
-pub async fn three_songs_are_published_and_play_back_intact_at_every_rung(system: &System) -> Result<()> {
+pub(crate) async fn three_songs_are_published_and_play_back_intact_at_every_rung(system: &System) -> Result<()> {
     let artist = Client::logged_in(&system.run.edge, &system.run.accounts.artist).await?;
     let listener = Client::logged_in(&system.run.edge, &system.run.accounts.listener).await?;
     let formats: [(&str, &[&str]); 3] =
@@ -47,7 +47,7 @@ async fn plays_back_intact(listener: &Client, track: &str, source: &std::path::P
 }
 
 /// Text, nothing, half a file and a playlist are refused with a reason an artist can act on.
-pub async fn what_is_not_audio_is_rejected_with_a_reason(system: &System) -> Result<()> {
+pub(crate) async fn what_is_not_audio_is_rejected_with_a_reason(system: &System) -> Result<()> {
     let artist = Client::signed_up(&system.run.edge, "artist").await?;
     let directory = tempfile::tempdir()?;
     let path = directory.path().join("half.flac");
@@ -75,7 +75,7 @@ pub async fn what_is_not_audio_is_rejected_with_a_reason(system: &System) -> Res
 }
 
 /// The URL pins length and digest, and is spent by its first use.
-pub async fn a_presigned_url_cannot_be_used_twice_or_for_other_bytes(system: &System) -> Result<()> {
+pub(crate) async fn a_presigned_url_cannot_be_used_twice_or_for_other_bytes(system: &System) -> Result<()> {
     let artist = Client::signed_up(&system.run.edge, "artist").await?;
     let directory = tempfile::tempdir()?;
     let path = directory.path().join("song.flac");
@@ -99,7 +99,7 @@ pub async fn a_presigned_url_cannot_be_used_twice_or_for_other_bytes(system: &Sy
 }
 
 /// After a take-down no new play begins, within the card's time to live.
-pub async fn a_track_taken_down_stops_playing(system: &System) -> Result<()> {
+pub(crate) async fn a_track_taken_down_stops_playing(system: &System) -> Result<()> {
     let artist = Client::signed_up(&system.run.edge, "artist").await?;
     let listener = Client::signed_up(&system.run.edge, "listener").await?;
     let directory = tempfile::tempdir()?;
