@@ -1,0 +1,79 @@
+//! `cargo xtask test`: every test there is, in one command, and one closing line that says how many passed.
+//!
+//! Everything is built once, with one set of features, before anything runs; then each suite runs whether or not the
+//! one before it passed, so that one run shows all that is broken.
+mod suites;
+mod tally;
+
+use std::process::Command;
+
+use anyhow::{Result, bail};
+
+use self::{suites::Suite, tally::Tally};
+use crate::{
+    build, say,
+    setup::{self, Purpose},
+    shell,
+    workspace::Workspace,
+};
+
+/// `cargo xtask test`
+#[derive(clap::Args)]
+#[command(after_help = "Examples:\n  \
+    cargo xtask test               everything\n  \
+    cargo xtask test manifest      the cargo tests whose name contains `manifest`\n  \
+    cargo xtask test browser       one suite by name: rust, page, edge, deploy, journeys, browser")]
+pub(crate) struct Args {
+    /// A suite's name, or part of the name of cargo tests
+    filter: Option<String>,
+}
+
+pub(crate) fn main(args: &Args) -> Result<()> {
+    let mut tally = Tally::default();
+    let outcome = run(args.filter.as_deref(), &mut tally);
+    if let Err(error) = &outcome {
+        say::failure(error);
+        tally.failed += 1;
+    }
+    say::result(&format!("\n{tally}"));
+    if tally.failed > 0 {
+        bail!("{} of the tests did not pass", tally.failed);
+    }
+    Ok(())
+}
+
+fn run(filter: Option<&str>, tally: &mut Tally) -> Result<()> {
+    let workspace = Workspace::find()?;
+    setup::ensure(&workspace, Purpose::Test)?;
+    everything(&workspace)?;
+
+    let named = Suite::ALL.iter().find(|suite| filter == Some(suite.name()));
+    let chosen: Vec<&Suite> = match (named, filter) {
+        (Some(suite), _) => vec![suite],
+        (None, Some(_)) => vec![&Suite::Rust],
+        (None, None) => Suite::ALL.iter().collect(),
+    };
+    for suite in chosen {
+        say::step(&format!("testing: {}", suite.what()));
+        let of_suite = suite.run(&workspace, filter.filter(|_| named.is_none()))?;
+        if of_suite.failed > 0 {
+            say::warning(&format!("{}: {of_suite}", suite.name()));
+        }
+        tally.add(of_suite);
+    }
+    Ok(())
+}
+
+/// One invocation for programs and tests alike: with two, cargo would build most dependencies twice, once with the
+/// features of each selection of packages.
+fn everything(workspace: &Workspace) -> Result<()> {
+    say::step("building everything that is tested");
+    shell::run(
+        Command::new("cargo")
+            .args(["build", "--workspace", "--exclude", "edge", "--lib", "--bins", "--tests", "--target-dir"])
+            .arg(&workspace.target)
+            .current_dir(&workspace.root),
+    )?;
+    build::worker(workspace)?;
+    build::page(workspace)
+}

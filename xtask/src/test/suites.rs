@@ -1,0 +1,171 @@
+//! The suites: what each runs, and how its outcome is read.
+use std::{
+    io::{BufRead, BufReader},
+    path::PathBuf,
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result, bail};
+
+use super::tally::Tally;
+use crate::{
+    say,
+    setup::{debian, node},
+    shell,
+    workspace::Workspace,
+};
+
+/// A system for the browser must be up and filled by then.
+const SYSTEM_WITHIN: Duration = Duration::from_secs(300);
+
+/// One suite of tests.
+pub(crate) enum Suite {
+    /// Unit, integration and whole-system tests of every crate.
+    Rust,
+    /// Unit tests of the web page.
+    Page,
+    /// Tests of the built Worker in its runtime.
+    Edge,
+    /// The Worker packed for deployment, without deploying it.
+    Deploy,
+    /// The k6 journeys against k6's own types.
+    Journeys,
+    /// The page in a browser, playing music from a running system.
+    Browser,
+}
+
+impl Suite {
+    /// Quick ones first among those that need no system.
+    pub(crate) const ALL: [Self; 6] = [Self::Page, Self::Edge, Self::Deploy, Self::Journeys, Self::Rust, Self::Browser];
+
+    /// The name it is asked for by.
+    pub(crate) fn name(&self) -> &'static str {
+        match self {
+            Self::Rust => "rust",
+            Self::Page => "page",
+            Self::Edge => "edge",
+            Self::Deploy => "deploy",
+            Self::Journeys => "journeys",
+            Self::Browser => "browser",
+        }
+    }
+
+    /// What it tests, in words.
+    pub(crate) fn what(&self) -> &'static str {
+        match self {
+            Self::Rust => "the crates, then whole systems",
+            Self::Page => "the page's own code",
+            Self::Edge => "the Worker in workerd",
+            Self::Deploy => "the Worker is fit to deploy (wrangler deploy --dry-run)",
+            Self::Journeys => "the k6 journeys are valid k6",
+            Self::Browser => "the page in a browser",
+        }
+    }
+
+    /// Runs it to its end. Tests that fail are counted; an error means that the suite could not run.
+    pub(crate) fn run(&self, workspace: &Workspace, filter: Option<&str>) -> Result<Tally> {
+        match self {
+            Self::Rust => counted(&mut cargo(workspace, filter)),
+            Self::Page => counted(&mut node::script(workspace, "web", "test")?),
+            Self::Edge => counted(&mut node::script(workspace, "edge", "test")?),
+            Self::Deploy => counted(&mut deploy(workspace)?),
+            Self::Journeys => counted(&mut node::script(workspace, "loadtest", "check")?),
+            Self::Browser => browser(workspace),
+        }
+    }
+}
+
+/// The same selection of packages as the build before it, so that nothing is built again.
+fn cargo(workspace: &Workspace, filter: Option<&str>) -> Command {
+    let mut command = Command::new("cargo");
+    command.args(["test", "--workspace", "--exclude", "edge", "--no-fail-fast", "--target-dir"]).arg(&workspace.target);
+    command.args(filter).current_dir(&workspace.root);
+    command
+}
+
+/// wrangler would run the `[build]` command of its configuration, which is worker-build: it needs the same helpers.
+fn deploy(workspace: &Workspace) -> Result<Command> {
+    let mut command = Command::new(node::node(workspace)?);
+    command.arg(node::edge_module(workspace, "wrangler/bin/wrangler.js")).args(["deploy", "--dry-run", "--env", "", "--outdir"]);
+    command.arg(workspace.target.join("wrangler-dry-run")).current_dir(&workspace.root);
+    command.env("WRANGLER_SEND_METRICS", "false").env("PATH", node::path(workspace)?);
+    crate::build::worker_environment(workspace, &mut command)?;
+    Ok(command)
+}
+
+fn browser(workspace: &Workspace) -> Result<Tally> {
+    let Some(chromium) = debian::chromium() else {
+        say::warning("there is no browser: install the package chromium, or name one with CHROMIUM_BIN");
+        return Ok(Tally { failed: 1, ..Tally::default() });
+    };
+    let system = Running::start(workspace)?;
+    let mut test = node::script(workspace, "web", "test:browser")?;
+    test.env("ANTIPHON_RUN_JSON", system.state.join("run.json")).env("CHROMIUM_BIN", chromium);
+    counted(&mut test)
+}
+
+/// Runs a suite, shows what it prints, and counts. A runner that counts nothing is one test, judged by how it ends.
+fn counted(command: &mut Command) -> Result<Tally> {
+    let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().with_context(|| format!("{} cannot be started", shell::spelled(command)))?;
+    let mut tally = Tally::default();
+    if let Some(output) = child.stdout.take() {
+        for line in BufReader::new(output).split(b'\n') {
+            let line = String::from_utf8_lossy(&line?).into_owned();
+            tally.count(&line);
+            say::result(&line);
+        }
+    }
+    let status = child.wait()?;
+    match (status.success(), tally.failed, tally.passed) {
+        (true, 0, 0) => tally.passed = 1,
+        (false, 0, _) => {
+            say::warning(&format!("{} ended with {status}", shell::spelled(command)));
+            tally.failed = 1;
+        }
+        _ => {}
+    }
+    Ok(tally)
+}
+
+/// A system of its own in a temporary directory, stopped when dropped.
+struct Running {
+    child: Child,
+    state: PathBuf,
+}
+
+impl Running {
+    fn start(workspace: &Workspace) -> Result<Self> {
+        let state = std::env::temp_dir().join(format!("antiphon-browser-{}", std::process::id()));
+        let child = Command::new(std::env::current_exe()?)
+            .args(["run", "--ports", "auto", "--no-build", "--dev", "--state"])
+            .arg(&state)
+            .current_dir(&workspace.root)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .spawn()
+            .context("a system for the browser cannot be started")?;
+        let mut system = Self { child, state };
+        let deadline = Instant::now() + SYSTEM_WITHIN;
+        while !system.state.join("run.json").exists() {
+            if let Some(status) = system.child.try_wait()? {
+                bail!("the system for the browser ended with {status}");
+            }
+            if Instant::now() > deadline {
+                bail!("the system for the browser was not ready after {} s", SYSTEM_WITHIN.as_secs());
+            }
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        Ok(system)
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if let Some(pid) = rustix::process::Pid::from_raw(self.child.id().cast_signed()) {
+            let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
+        }
+        let _ = self.child.wait();
+        let _ = std::fs::remove_dir_all(&self.state);
+    }
+}
