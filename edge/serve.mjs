@@ -97,12 +97,18 @@ async function serve(options) {
   const { default: workerd } = createRequire(require.resolve("wrangler"))("workerd");
   bindRuntimeToThisProcess(options.state, workerd);
 
-  const assets = options.assets ? path.resolve(options.assets) : undefined;
+  const config = wrangler.unstable_readConfig({ config: options.config });
+  const assets = path.resolve(options.assets ?? config.assets?.directory ?? "");
   const { workerOptions, main } = wrangler.unstable_getMiniflareWorkerOptions(options.config, undefined, {
-    overrides: assets ? { assets: { directory: assets } } : {},
+    overrides: { assets: { directory: assets } },
   });
-  const bundle = path.dirname(main);
+  if (!existsSync(main)) throw new Error(`${main} is missing: build the Worker first`);
   const { modulesRules: _, ...worker } = workerOptions;
+  if (!existsSync(assets)) {
+    log(`${assets} is missing: no pages are served`, { level: "warn" });
+    delete worker.assets;
+  }
+  const bundle = path.dirname(main);
   const miniflare = new Miniflare(
     convertV4MiniflareOptions({
       host: options.host,
@@ -115,6 +121,7 @@ async function serve(options) {
       workers: [
         {
           ...worker,
+          name: config.name,
           bindings: { ...worker.bindings, ...readVariables(options.vars) },
           modulesRoot: bundle,
           modules: [

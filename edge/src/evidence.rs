@@ -1,4 +1,4 @@
-//! What a manifest request tells of the connection: CMCD (headers or query), client hints, and the platform's own measurement.
+//! What a request tells of its connection: CMCD (headers or query), client hints, and the platform's own word (`request.cf`).
 
 use protocol::{
     Territory,
@@ -31,6 +31,12 @@ pub(crate) fn of(request: &Request, query: Option<&str>, located_by_platform: bo
 pub(crate) fn territory(request: &Request) -> Option<Territory> {
     let country = platform(request, "country")?.as_string().filter(|country| country != "XX")?;
     country.parse().ok()
+}
+
+/// What the client itself sent: the platform puts its own `Accept-Encoding` in the place of the client's, and the client's beside it.
+pub(crate) fn accept_encoding(request: &Request) -> Option<String> {
+    let sent = platform(request, "clientAcceptEncoding").and_then(|value| value.as_string());
+    sent.or_else(|| header(request.headers(), "accept-encoding"))
 }
 
 fn cmcd(headers: &Headers, query: Option<&str>) -> Cmcd {

@@ -7,9 +7,9 @@ use protocol::{
     session::{Session, SessionError, bearer},
     token::{self, Claims, Purpose, TokenError},
 };
-use worker::{Headers, Method, Request, Response, console_log};
+use worker::{Headers, Method, Request, Response, console_log, js_sys};
 
-use crate::{Edge, answer, conditional, evidence, origin};
+use crate::{Edge, answer, conditional, evidence, origin, route};
 
 /// Answers with the multivariant playlist, or with JSON for our own player.
 pub(crate) async fn answer(edge: &Edge<'_>, request: &Request, track: &str) -> Result<Response, Problem> {
@@ -81,13 +81,13 @@ struct Query {
 impl Query {
     fn of(request: &Request) -> Self {
         let mut query = Self::default();
-        if let Ok(url) = request.url() {
-            for (name, value) in url.query_pairs() {
-                match name.as_ref() {
-                    "play" => query.play = Some(value.into_owned()),
-                    "CMCD" => query.cmcd = Some(value.into_owned()),
-                    _ => {}
-                }
+        let url = request.inner().url();
+        for (name, value) in route::path_and_query(&url).1.unwrap_or_default().split('&').filter_map(|pair| pair.split_once('=')) {
+            let decoded = js_sys::decode_uri_component(value).ok().map(String::from);
+            match name {
+                "play" => query.play = decoded,
+                "CMCD" => query.cmcd = decoded,
+                _ => {}
             }
         }
         query

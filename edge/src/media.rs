@@ -15,7 +15,7 @@ use worker::{Method, Request, Response, ResponseBody};
 use crate::{
     Edge, answer, cache,
     conditional::{self, Wanted},
-    origin,
+    evidence, origin,
 };
 
 /// A URL's token is its holder's alone, so no shared cache downstream keeps the answer; what it names never changes.
@@ -62,7 +62,7 @@ fn playlist_answer(request: &Request, etag: &str, text: String) -> Response {
         return answer::with_headers(304, &headers, ResponseBody::Empty);
     }
     let response = answer::text(200, &headers, text);
-    if conditional::accepts_gzip(asked("accept-encoding").as_deref()) {
+    if conditional::accepts_gzip(evidence::accept_encoding(request).as_deref()) {
         // The runtime compresses a body that says it is compressed (`encodeBody: "automatic"`), and then knows no length beforehand.
         let _ = response.headers().set("content-encoding", "gzip");
         let _ = response.headers().delete("content-length");

@@ -21,7 +21,7 @@ use worker::{AbortController, Delay, Fetch, Headers, Method, Request, RequestIni
 use crate::{Edge, answer, cache, settings::Settings};
 
 /// A take-down reaches every listener within this, as long as the origin answers.
-const CARD_TTL_MS: i64 = 30_000;
+const CARD_TTL_MS: i64 = 15_000;
 /// How old a card may be when the origin cannot be asked.
 const CARD_STALE_MS: i64 = 24 * 3_600_000;
 /// The origin answers a card from memory or not at all: past this an older card is the better answer.

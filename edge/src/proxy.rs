@@ -3,7 +3,7 @@
 use protocol::{Problem, edge_auth};
 use worker::{Headers, Request, RequestInit, RequestRedirect, Response, web_sys};
 
-use crate::{Edge, answer, origin};
+use crate::{Edge, answer, origin, route};
 
 /// The gateway has this long to begin its answer; long polls are internal and do not come this way.
 const PATIENCE_MS: u64 = 60_000;
@@ -13,14 +13,15 @@ const NOT_FROM_CLIENTS: [&str; 6] = [edge_auth::HEADER, "forwarded", "x-forwarde
 
 /// Passes `request` on.
 pub(crate) async fn answer(edge: &Edge<'_>, request: &Request) -> Result<Response, Problem> {
-    let url = request.url().map_err(|error| answer::fault("the request's URL", &error))?;
-    let query = url.query().map(|query| format!("?{query}")).unwrap_or_default();
+    let url = request.inner().url();
+    let (path, query) = route::path_and_query(&url);
+    let query = query.map(|query| format!("?{query}")).unwrap_or_default();
     let headers = headers(edge, request)?;
     let mut init = RequestInit::new();
     // A redirect is the client's to follow.
     init.with_method(request.method()).with_headers(headers).with_redirect(RequestRedirect::Manual);
     init.with_body(request.inner().body().map(Into::into));
-    let forwarded = Request::new_with_init(&format!("{}{}{query}", edge.settings.gateway_url, url.path()), &init)
+    let forwarded = Request::new_with_init(&format!("{}{path}{query}", edge.settings.gateway_url), &init)
         .map_err(|error| answer::fault("a request", &error))?;
     origin::within(forwarded, PATIENCE_MS).await
 }

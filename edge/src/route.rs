@@ -40,9 +40,23 @@ pub(crate) fn of(path: &str) -> Route<'_> {
     }
 }
 
+/// The path and the query of an absolute URL, as the platform has normalised it.
+pub(crate) fn path_and_query(url: &str) -> (&str, Option<&str>) {
+    let after_scheme = url.split_once("://").map_or(url, |(_, rest)| rest);
+    let local = after_scheme.find('/').and_then(|slash| after_scheme.get(slash..)).unwrap_or("/");
+    let local = local.split('#').next().unwrap_or(local);
+    local.split_once('?').map_or((local, None), |(path, query)| (path, Some(query)))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_url_is_cut_into_path_and_query() {
+        assert_eq!(path_and_query("https://a.example/b/c?d=/e?f#g"), ("/b/c", Some("d=/e?f")));
+        assert_eq!(path_and_query("https://a.example/"), ("/", None));
+    }
 
     #[test]
     fn only_known_prefixes_reach_the_gateway() {
