@@ -37,7 +37,7 @@ impl Gateway {
     pub(crate) fn open(config: &Config, conf: GatewayConf, openapi: Bytes, clock: Clock) -> anyhow::Result<Self> {
         let keys = config.keys()?;
         let metrics = Arc::new(Metrics::new().context("the metrics cannot be registered")?);
-        let services = Services::new(conf.upstream.clone(), |service| config.service_url(service.name())).context("the HTTP client cannot be built")?;
+        let services = Services::new(conf.upstream.clone(), |service| Ok(config.service_url(service.name())?))?;
         let dir = config.state.dir.join("shield");
         let objects = Objects::new(config, &keys)?;
         let shield = Shield::open(conf.shield.clone(), &dir, objects, config.objects.media_bucket.clone(), clock.clone(), metrics.clone())

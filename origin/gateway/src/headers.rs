@@ -6,12 +6,12 @@ use pingora::http::{RequestHeader, ResponseHeader};
 
 /// Names a request in answers and logs.
 pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
 /// Headers by which a proxy speaks to a service: a client's own are dropped. `antiphon-*` as a whole is ours
-/// (the edge's signature has been verified by then). Hop-by-hop headers are Pingora's business (RFC 9110 section 7.6.1).
+/// (the edge's signature has been verified by then), and the client's address is set anew. Hop-by-hop headers are Pingora's business
+/// (RFC 9110 section 7.6.1).
 const PROXY_HEADERS: &[&str] =
-    &["forwarded", "x-forwarded-host", "x-forwarded-proto", "x-forwarded-port", "x-real-ip", "cf-connecting-ip", "true-client-ip", "x-original-url", "x-rewrite-url"];
+    &["forwarded", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-forwarded-port", "x-real-ip", "cf-connecting-ip", "true-client-ip", "x-original-url", "x-rewrite-url"];
 const OURS: &str = "antiphon-";
 
 /// Prepares the headers a service sees.
@@ -20,7 +20,7 @@ pub(crate) fn prepare_upstream(request: &mut RequestHeader, client: &str, reques
     for name in internal {
         request.remove_header(&name);
     }
-    request.insert_header(FORWARDED_FOR, client)?;
+    request.insert_header(platform::peer::HEADER, client)?;
     request.insert_header(REQUEST_ID, request_id)
 }
 
@@ -76,6 +76,7 @@ mod tests {
             ("X-Forwarded-For", "6.6.6.6"),
             ("X-Real-IP", "6.6.6.6"),
             ("Forwarded", "for=6.6.6.6"),
+            ("Antiphon-Peer", "6.6.6.6"),
             ("Antiphon-Edge", "t=1,s=00"),
             ("Antiphon-Anything", "x"),
             ("Authorization", "Bearer x"),
@@ -85,10 +86,10 @@ mod tests {
         }
         prepare_upstream(&mut request, "192.0.2.1", "req-12345678").unwrap();
         let names: Vec<_> = request.headers.keys().map(HeaderName::as_str).collect();
-        assert_eq!(request.headers.get("x-forwarded-for").unwrap(), "192.0.2.1");
+        assert_eq!(request.headers.get("antiphon-peer").unwrap(), "192.0.2.1");
         assert_eq!(request.headers.get("x-request-id").unwrap(), "req-12345678");
         assert!(names.contains(&"authorization") && names.contains(&"idempotency-key"));
-        for gone in ["x-real-ip", "forwarded", "antiphon-edge", "antiphon-anything"] {
+        for gone in ["x-forwarded-for", "x-real-ip", "forwarded", "antiphon-edge", "antiphon-anything"] {
             assert!(!names.contains(&gone), "{gone}");
         }
     }

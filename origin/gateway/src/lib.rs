@@ -74,20 +74,21 @@ pub fn run_until(
     server.bootstrap();
     let conf = server.configuration.clone();
     let mut public = pingora::proxy::http_proxy_service_with_name(&conf, Proxy(gateway.clone()), "gateway");
-    listen(&mut public, config.listen_addr("gateway"), &gateway, &conf)?;
+    let address = config.listen_addr("gateway")?.to_string();
+    listen(&mut public, &address, &gateway, &conf)?;
     let mut admin = Service::new("gateway admin".to_owned(), Admin(gateway.clone()));
-    admin.add_tcp(&config.listen_addr("gateway_admin"));
+    admin.add_tcp(&config.listen_addr("gateway_admin")?.to_string());
     admin.threads = Some(1);
     server.add_service(public);
     server.add_service(admin);
-    tracing::info!(address = %config.listen_addr("gateway"), "the gateway listens");
+    tracing::info!(address, "the gateway listens");
     server.run(RunArgs { shutdown_signal: Box::new(Stop::new(gateway, stop)) });
     Ok(())
 }
 
 /// HTTP, or HTTPS with HTTP/2 when a certificate is configured.
 #[cfg_attr(not(feature = "tls"), expect(clippy::unnecessary_wraps, unused_variables, reason = "only a certificate can be wrong"))]
-fn listen<A: HttpServerApp + Send + Sync + 'static>(service: &mut Service<A>, address: String, gateway: &Gateway, conf: &ServerConf) -> anyhow::Result<()> {
+fn listen<A: HttpServerApp + Send + Sync + 'static>(service: &mut Service<A>, address: &str, gateway: &Gateway, conf: &ServerConf) -> anyhow::Result<()> {
     #[cfg(feature = "tls")]
     if let Some(tls) = &gateway.conf.tls {
         use anyhow::Context as _;
@@ -96,9 +97,9 @@ fn listen<A: HttpServerApp + Send + Sync + 'static>(service: &mut Service<A>, ad
             .with_context(|| format!("cannot use the certificate {certificate} with the key {key}"))?;
         settings.enable_h2();
         settings.set_offload_threadpool_from_server_conf(conf);
-        service.add_tls_with_settings(&address, None, settings);
+        service.add_tls_with_settings(address, None, settings);
         return Ok(());
     }
-    service.add_tcp(&address);
+    service.add_tcp(address);
     Ok(())
 }

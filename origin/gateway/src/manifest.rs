@@ -33,12 +33,13 @@ pub(crate) async fn answer(gateway: &Gateway, request: &RequestHeader, path: &st
     // Before the sheet is read: a track that may not be heard costs no read, and says why.
     manifest::entitle(&card, session.country, now)?;
     let sheet = gateway.sheets.get(card.version).await.map_err(media::unavailable)?;
+    let evidence = evidence(request, query);
     let decided = manifest::decide(&ManifestInputs {
         keys: &gateway.token_keys,
         session: &session,
         card: &card,
         sheet: &sheet,
-        evidence: &evidence(request, query),
+        evidence: &evidence,
         // Nothing in front of the gateway knows where an address is: the session's country stands in.
         territory: session.country,
         now,

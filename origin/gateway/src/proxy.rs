@@ -19,7 +19,6 @@ use pingora::{
     upstreams::peer::HttpPeer,
 };
 use protocol::{Problem, UnixMs};
-use uuid::Uuid;
 
 use crate::{
     answer::{Answer, header_text},
@@ -261,7 +260,7 @@ impl Proxy {
         })
     }
 
-    const fn body_bytes_max(&self, limit: BodyLimit) -> u64 {
+    fn body_bytes_max(&self, limit: BodyLimit) -> u64 {
         let limits = &self.0.conf.limits;
         match limit {
             BodyLimit::Json => limits.json_bytes_max,

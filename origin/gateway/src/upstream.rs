@@ -12,7 +12,7 @@ use crate::{conf::UpstreamConf, routes::Service};
 #[derive(Clone)]
 pub(crate) struct Services {
     conf: UpstreamConf,
-    /// `http://host:port` each.
+    /// `http://host:port` each, without a slash at the end.
     urls: HashMap<Service, String>,
     client: reqwest::Client,
 }
@@ -21,14 +21,14 @@ pub(crate) struct Services {
 const OWN_CALL_MAX: Duration = Duration::from_secs(5);
 
 impl Services {
-    pub(crate) fn new(conf: UpstreamConf, url: impl Fn(Service) -> String) -> reqwest::Result<Self> {
+    pub(crate) fn new(conf: UpstreamConf, url: impl Fn(Service) -> anyhow::Result<String>) -> anyhow::Result<Self> {
         let client = reqwest::Client::builder()
             .connect_timeout(Duration::from_millis(conf.connect_ms_max))
             .timeout(OWN_CALL_MAX)
             .redirect(reqwest::redirect::Policy::none())
             .no_proxy()
             .build()?;
-        let urls = Service::ALL.into_iter().map(|service| (service, url(service).trim_end_matches('/').to_owned())).collect();
+        let urls = Service::ALL.into_iter().map(|service| Ok((service, url(service)?))).collect::<anyhow::Result<_>>()?;
         Ok(Self { conf, urls, client })
     }
 

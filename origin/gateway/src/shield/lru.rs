@@ -78,7 +78,7 @@ mod tests {
         }
         assert_eq!(lru.get(&1), Some(&1));
         assert_eq!(lru.insert(4, 4, 15), vec![2, 3]);
-        assert_eq!((lru.get(&1), lru.get(&4), lru.bytes()), (Some(&1), Some(&4), 25));
+        assert_eq!((lru.get(&1).copied(), lru.get(&4).copied(), lru.bytes()), (Some(1), Some(4), 25));
     }
 
     #[test]

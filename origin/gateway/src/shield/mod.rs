@@ -26,7 +26,10 @@ use std::{
 
 use bytes::Bytes;
 use futures::StreamExt as _;
-use platform::{Clock, objects::Objects};
+use platform::{
+    Clock,
+    objects::{Objects, ObjectsError},
+};
 use protocol::{MediaVersion, Rung, UnixMs};
 use tokio::sync::Semaphore;
 
@@ -248,12 +251,53 @@ impl Fill {
         tokio::task::spawn_blocking(move || shield.disk.read(&key)).await.ok().flatten()
     }
 
+    /// Appends what the store sends; good only when it is as long as the key says.
+    async fn from_store(&self) -> Result<(), ShieldError> {
+        let Inner { objects, bucket, conf, .. } = &*self.shield;
+        let name = self.key.object_key();
+        let opening = async {
+            match self.key {
+                Key::Range { offset, length, .. } => objects.get_range(bucket, &name, offset, length).await,
+                Key::Sheet { .. } => objects.get_stream(bucket, &name).await.map(|(_, stream)| stream),
+            }
+        };
+        let mut stream = patient(opening).await?.map_err(refused)?;
+        let bytes_max = self.key.length().unwrap_or(conf.object_bytes_max);
+        let mut bytes = 0;
+        while let Some(chunk) = patient(stream.next()).await? {
+            let chunk = chunk.map_err(refused)?;
+            bytes += chunk.len() as u64;
+            if bytes > bytes_max {
+                return Err(ShieldError::Corrupt);
+            }
+            self.object.append(chunk);
+        }
+        if self.key.length().is_some_and(|length| length != bytes) { Err(ShieldError::Corrupt) } else { Ok(()) }
+    }
+
     async fn to_disk(&self) {
         let Some(whole) = self.object.whole() else { return };
         let (shield, key) = (self.shield.clone(), self.key);
         let written = tokio::task::spawn_blocking(move || shield.disk.write(&key, &whole)).await;
         if let Ok(Err(error)) = written {
             tracing::warn!(key = %self.key, %error, "media is not kept on disk");
+        }
+    }
+}
+
+/// The store's next word, or the end of patience.
+async fn patient<T>(word: impl Future<Output = T>) -> Result<T, ShieldError> {
+    tokio::time::timeout(STORE_PATIENCE, word).await.map_err(|_| ShieldError::Unavailable)
+}
+
+fn refused(error: ObjectsError) -> ShieldError {
+    match error {
+        ObjectsError::NotFound(_) => ShieldError::NotFound,
+        // A range that begins beyond the end of the file.
+        ObjectsError::Refused { status: http::StatusCode::RANGE_NOT_SATISFIABLE, .. } => ShieldError::NotFound,
+        error => {
+            tracing::warn!(%error, "the object store fails a read");
+            ShieldError::Unavailable
         }
     }
 }
