@@ -1,0 +1,167 @@
+//! From heartbeats to money. Buffers hand over batches of what players reported; each record is counted once or says why not. A rule
+//! decides which plays are listens. Once a month the money that listeners paid is shared by those listens, and every step of it
+//! is a row in a ledger that only grows.
+//!
+//! ```text
+//!  edge, gateway ─batch─► collector ─► events, plays ─► fold (protocol::listen) ─► provisional listens ─┐
+//!                            └─► quarantine                    └─► history, popularity                   ▼
+//!  billing ─revenue─► ledger: pool ─────────────────────────────────────────────────────────────────► settle
+//!  catalogue ─outbox─► tracks, splits ─────────────────────────────────────────────────────────────────┘ │
+//!                                                     statements, proofs, balances ◄─ ledger: payees ◄───┘
+//! ```
+//! Exactly one place makes events unique ([`store::merge`]), exactly one moves money ([`ledger`]), and what lies between is pure
+//! ([`settle`], [`sum_tree`], `protocol::listen`).
+
+pub mod collector;
+mod error;
+pub mod jobs;
+pub mod ledger;
+pub mod money;
+pub mod period;
+pub mod revenue;
+mod routes;
+pub mod settle;
+pub mod settlement;
+pub mod store;
+pub mod sum_tree;
+
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use axum::{
+    Router,
+    extract::{DefaultBodyLimit, FromRef},
+};
+use platform::{AuthState, Clock, Config, Shutdown, feed::Outbox};
+use protocol::keys::TokenKeys;
+use sqlx::PgPool;
+use tokio::sync::Notify;
+use utoipa::openapi::OpenApi;
+use utoipa_axum::{router::OpenApiRouter, routes};
+
+pub use crate::{
+    error::RoyaltyError,
+    money::{Currency, Money},
+    period::Period,
+    settle::Model,
+    settlement::{SettleRequest, Settlement, settle},
+};
+use crate::store::partitions::Partitions;
+
+/// What the routes stand on.
+#[derive(Clone)]
+pub struct Royalty {
+    pool: PgPool,
+    keys: TokenKeys,
+    clock: Clock,
+    auth: AuthState,
+    currency: Currency,
+    partitions: Arc<Partitions>,
+    merged: Arc<Notify>,
+}
+
+impl Royalty {
+    /// Over `pool`, which is this service's own role.
+    #[must_use]
+    pub fn new(pool: PgPool, keys: TokenKeys, clock: Clock, auth: AuthState, currency: Currency) -> Self {
+        Self { pool, keys, clock, auth, currency, partitions: Arc::default(), merged: Arc::default() }
+    }
+
+    /// Settles a period in this deployment's currency.
+    ///
+    /// # Errors
+    /// [`RoyaltyError`].
+    pub async fn settle(&self, request: SettleRequest) -> Result<Settlement, RoyaltyError> {
+        if request.currency != self.currency {
+            return Err(RoyaltyError::OtherCurrency { ours: self.currency, asked: request.currency });
+        }
+        settlement::settle(&self.pool, &self.keys, request, self.clock.now()).await
+    }
+
+    /// Folds listens until the stop.
+    pub async fn fold(&self, shutdown: Shutdown) {
+        jobs::fold::run(self.pool.clone(), self.clock.clone(), self.merged.clone(), shutdown).await;
+    }
+
+    /// Keeps partitions ready until the stop.
+    pub async fn keep_partitions(&self, shutdown: Shutdown) {
+        jobs::partitions::run(self.pool.clone(), self.partitions.clone(), self.clock.clone(), shutdown).await;
+    }
+
+    /// Follows the catalogue until the stop.
+    pub async fn follow_catalog(&self, outbox: Outbox, shutdown: Shutdown) {
+        jobs::catalog::run(self.pool.clone(), outbox, shutdown).await;
+    }
+}
+
+impl FromRef<Royalty> for AuthState {
+    fn from_ref(royalty: &Royalty) -> Self {
+        royalty.auth.clone()
+    }
+}
+
+fn api_router() -> OpenApiRouter<Royalty> {
+    let batches = OpenApiRouter::new()
+        .routes(routes!(routes::batches::merge))
+        .layer(DefaultBodyLimit::max(routes::batches::BATCH_BYTES_MAX));
+    OpenApiRouter::with_openapi(platform::openapi::base("Antiphon royalties", "Heartbeats, listens, the ledger, settlements and statements"))
+        .routes(routes!(routes::counts::read))
+        .routes(routes!(routes::history::list))
+        .routes(routes!(routes::popularity::list))
+        .routes(routes!(routes::revenue::create))
+        .routes(routes!(routes::settlements::create))
+        .routes(routes!(routes::splits::put))
+        .routes(routes!(routes::statements::list))
+        .routes(routes!(routes::statements::read))
+        .routes(routes!(routes::statements::proof))
+        .routes(routes!(routes::balance::read))
+        .merge(batches)
+}
+
+/// The routes and their description.
+pub fn router(royalty: Royalty) -> (Router, OpenApi) {
+    let (router, openapi) = api_router().split_for_parts();
+    (router.with_state(royalty), openapi)
+}
+
+/// The description alone.
+#[must_use]
+pub fn openapi() -> OpenApi {
+    api_router().into_openapi()
+}
+
+/// Connections to PostgreSQL: one for each merge, fold and read under way.
+const CONNECTIONS: u32 = 24;
+/// Folds that run at once, each on another account.
+const FOLDS: usize = 2;
+
+/// Runs royalty on `listen.royalty` until the stop.
+///
+/// # Errors
+/// The keys, the currency or the address cannot be used.
+pub async fn run(config: Config, shutdown: Shutdown) -> anyhow::Result<()> {
+    let clock = Clock::system();
+    let keys = config.keys()?;
+    let pool = platform::pg::pool(&config.role_database_url("royalty")?, CONNECTIONS)?;
+    let auth = AuthState { verifier: keys.session_verifier, clock: clock.clone() };
+    let currency = config.royalty.currency.parse().with_context(|| format!("royalty.currency = {:?}", config.royalty.currency))?;
+    let royalty = Royalty::new(pool.clone(), keys.token, clock, auth, currency);
+    let outbox = Outbox::at(&config.service_url("catalog")?)?;
+
+    let mut jobs = tokio::task::JoinSet::new();
+    let (partitions, stop) = (royalty.clone(), shutdown.clone());
+    jobs.spawn(async move { partitions.keep_partitions(stop).await });
+    let (follower, stop) = (royalty.clone(), shutdown.clone());
+    jobs.spawn(async move { follower.follow_catalog(outbox, stop).await });
+    for _ in 0..FOLDS {
+        let (folder, stop) = (royalty.clone(), shutdown.clone());
+        jobs.spawn(async move { folder.fold(stop).await });
+    }
+    let ready = move || {
+        let pool = pool.clone();
+        async move { platform::pg::missing(&pool).await.into_iter().collect() }
+    };
+    platform::serve(config.listen_addr("royalty")?, "royalty", router(royalty), ready, shutdown).await?;
+    while jobs.join_next().await.is_some() {}
+    Ok(())
+}

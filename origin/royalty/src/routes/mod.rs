@@ -1,0 +1,11 @@
+//! One file for each resource: extract, authorise, call, answer.
+
+pub(crate) mod balance;
+pub(crate) mod batches;
+pub(crate) mod counts;
+pub(crate) mod history;
+pub(crate) mod popularity;
+pub(crate) mod revenue;
+pub(crate) mod settlements;
+pub(crate) mod splits;
+pub(crate) mod statements;

@@ -1,0 +1,10 @@
+//! All SQL but the ledger's, one file per noun. Every statement works on sets: a batch, an account, a period.
+
+pub mod catalog;
+pub mod counts;
+pub mod merge;
+pub mod partitions;
+pub mod plays;
+pub mod settlement;
+pub mod splits;
+pub mod statements;

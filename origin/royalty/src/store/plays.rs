@@ -1,0 +1,320 @@
+//! Plays: what a fold reads and writes, and what a listener and the search index are shown.
+
+use std::collections::BTreeMap;
+
+use protocol::{
+    AccountId, ArtistId, PlayId, TrackId, UnixMs,
+    heartbeat::EventKind,
+    listen::{Heard, Listen, ListenState, PlayEvidence, RULE_VERSION},
+    token::Pseudonym,
+};
+use serde::Serialize;
+use sqlx::{PgConnection, PgPool};
+use uuid::Uuid;
+
+use crate::{collector::PLAY_LIFE_MS, error::RoyaltyError, period::play_floor};
+
+/// Plays whose times are further apart than this cannot compete: the rule's slack of 2 s is what 1.05 x this gap pays back.
+const APART_MS: i64 = 2_000;
+
+/// An account that must be folded, and the plays that changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, sqlx::FromRow)]
+pub struct Dirty {
+    pseudonym: Uuid,
+    earliest: Uuid,
+    latest: Uuid,
+}
+
+/// Takes the account that has waited longest and that nobody else works on. It stays locked until the transaction ends.
+///
+/// # Errors
+/// Those of the database.
+pub async fn take_dirty(tx: &mut PgConnection) -> Result<Option<Dirty>, sqlx::Error> {
+    sqlx::query_as(
+        "SELECT pseudonym, earliest, latest FROM royalty.dirty_accounts
+         ORDER BY since_ms, pseudonym LIMIT 1
+         FOR UPDATE SKIP LOCKED",
+    )
+    .fetch_optional(tx)
+    .await
+}
+
+/// The account is as folded as its events.
+///
+/// # Errors
+/// Those of the database.
+pub async fn clear_dirty(tx: &mut PgConnection, dirty: Dirty) -> Result<(), sqlx::Error> {
+    sqlx::query("DELETE FROM royalty.dirty_accounts WHERE pseudonym = $1").bind(dirty.pseudonym).execute(tx).await?;
+    Ok(())
+}
+
+#[derive(sqlx::FromRow)]
+struct PlayRow {
+    play: Uuid,
+    duration_ms: i64,
+    minted_at_ms: i64,
+    last_received_at_ms: i64,
+}
+
+/// The plays of the account that a change of `dirty` can reach, locked in the order of their ids, with all their events.
+///
+/// A play competes with those whose times touch its own, and those with others: the set is widened until it touches nothing else.
+/// A play takes events for [`PLAY_LIFE_MS`] at most, which bounds every look back.
+///
+/// # Errors
+/// Those of the database.
+pub async fn evidence(tx: &mut PgConnection, dirty: Dirty) -> Result<Vec<PlayEvidence>, RoyaltyError> {
+    let mut low = PlayId(dirty.earliest).minted_at();
+    let mut high = PlayId(dirty.latest).minted_at();
+    let plays = loop {
+        let plays: Vec<PlayRow> = sqlx::query_as(
+            "SELECT play, duration_ms, minted_at_ms, last_received_at_ms
+             FROM royalty.plays
+             WHERE pseudonym = $1 AND play >= $2 AND play < $3 AND last_received_at_ms >= $4
+             ORDER BY play
+             FOR UPDATE",
+        )
+        .bind(dirty.pseudonym)
+        .bind(play_floor(low.plus_ms(-PLAY_LIFE_MS - APART_MS)))
+        .bind(play_floor(high.plus_ms(APART_MS + 1)))
+        .bind(low.plus_ms(-APART_MS).0)
+        .fetch_all(&mut *tx)
+        .await?;
+        let earliest = plays.iter().map(|play| UnixMs(play.minted_at_ms)).min().map_or(low, |at| at.min(low));
+        let latest = plays.iter().map(|play| UnixMs(play.last_received_at_ms)).max().map_or(high, |at| at.max(high));
+        if (earliest, latest) == (low, high) {
+            break plays;
+        }
+        (low, high) = (earliest, latest);
+    };
+    let mut events = events_of(tx, &plays).await?;
+    plays
+        .into_iter()
+        .map(|row| {
+            let duration_ms = narrow(row.duration_ms)?;
+            Ok(PlayEvidence { play: PlayId(row.play), duration_ms, events: events.remove(&row.play).unwrap_or_default() })
+        })
+        .collect()
+}
+
+type HeardRow = (Uuid, String, i64, String, i64, i64, i64);
+
+async fn events_of(tx: &mut PgConnection, plays: &[PlayRow]) -> Result<BTreeMap<Uuid, Vec<Heard>>, RoyaltyError> {
+    let names: Vec<Uuid> = plays.iter().map(|row| row.play).collect();
+    let (Some(low), Some(high)) = (names.iter().min().copied(), names.iter().max().copied()) else {
+        return Ok(BTreeMap::new());
+    };
+    let rows: Vec<HeardRow> = sqlx::query_as(
+        "SELECT play, sender, seq, kind, from_ms, to_ms, received_at_ms FROM royalty.events
+         WHERE play = ANY ($1) AND play BETWEEN $2 AND $3",
+    )
+    .bind(names)
+    .bind(low)
+    .bind(high)
+    .fetch_all(tx)
+    .await?;
+    let mut events: BTreeMap<Uuid, Vec<Heard>> = BTreeMap::new();
+    for (play, sender, seq, kind, from_ms, to_ms, received_at_ms) in rows {
+        let kind = EventKind::parse(&kind).ok_or_else(|| RoyaltyError::Invariant(format!("event kind {kind}")))?;
+        let heard = Heard {
+            sender,
+            seq: narrow(seq)?,
+            kind,
+            from_ms: narrow(from_ms)?,
+            to_ms: narrow(to_ms)?,
+            received_at: UnixMs(received_at_ms),
+        };
+        events.entry(play).or_default().push(heard);
+    }
+    Ok(events)
+}
+
+/// Stores what the rule found. A final listen is not touched: that it would be judged otherwise now is written beside it.
+///
+/// # Errors
+/// Those of the database.
+pub async fn store(tx: &mut PgConnection, listens: &[Listen], now: UnixMs) -> Result<(), sqlx::Error> {
+    let (Some(low), Some(high)) = (listens.iter().map(|listen| listen.play).min(), listens.iter().map(|listen| listen.play).max()) else {
+        return Ok(());
+    };
+    let plays: Vec<Uuid> = listens.iter().map(|listen| listen.play.uuid()).collect();
+    let reasons: Vec<Option<String>> = listens
+        .iter()
+        .map(|listen| match listen.state {
+            ListenState::Void(reason) => Some(reason.code().to_owned()),
+            ListenState::Open | ListenState::Provisional => None,
+        })
+        .collect();
+    sqlx::query(
+        "UPDATE royalty.plays
+         SET folded = events,
+             state = CASE WHEN plays.state = 'final' THEN 'final' ELSE found.state END,
+             reason = CASE WHEN plays.state = 'final' THEN NULL ELSE found.reason END,
+             played_ms = CASE WHEN plays.state = 'final' THEN plays.played_ms ELSE found.played_ms END,
+             rule_version = CASE WHEN plays.state = 'final' THEN plays.rule_version ELSE $5 END
+         FROM unnest($1::UUID[], $2::TEXT[], $3::TEXT[], $4::BIGINT[]) AS found (play, state, reason, played_ms)
+         WHERE plays.play = found.play AND plays.play BETWEEN $6 AND $7
+           AND (plays.folded, plays.state, plays.reason, plays.played_ms, plays.rule_version)
+               IS DISTINCT FROM (plays.events, found.state, found.reason, found.played_ms, $5)",
+    )
+    .bind(&plays)
+    .bind(listens.iter().map(|listen| state_name(listen.state).to_owned()).collect::<Vec<_>>())
+    .bind(&reasons)
+    .bind(listens.iter().map(|listen| i64::from(listen.played_ms)).collect::<Vec<_>>())
+    .bind(i32::from(RULE_VERSION))
+    .bind(low.uuid())
+    .bind(high.uuid())
+    .execute(&mut *tx)
+    .await?;
+    sqlx::query(
+        "INSERT INTO royalty.late_findings (play, settled_in, rule_version, reason, found_at_ms)
+         SELECT plays.play, plays.settled_in, $3, found.reason, $4
+         FROM royalty.plays JOIN unnest($1::UUID[], $2::TEXT[]) AS found (play, reason) USING (play)
+         WHERE plays.state = 'final' AND found.reason IS NOT NULL AND plays.play BETWEEN $5 AND $6
+         ON CONFLICT DO NOTHING",
+    )
+    .bind(&plays)
+    .bind(&reasons)
+    .bind(i32::from(RULE_VERSION))
+    .bind(now.0)
+    .bind(low.uuid())
+    .bind(high.uuid())
+    .execute(tx)
+    .await?;
+    Ok(())
+}
+
+const fn state_name(state: ListenState) -> &'static str {
+    match state {
+        ListenState::Open => "open",
+        ListenState::Provisional => "provisional",
+        ListenState::Void(_) => "void",
+    }
+}
+
+fn narrow(number: i64) -> Result<u32, RoyaltyError> {
+    u32::try_from(number).map_err(|_| RoyaltyError::Invariant(format!("{number} was stored where a u32 was written")))
+}
+
+/// A track as history and statements show it; `title` and `artist` are null until the catalogue has told of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema)]
+pub struct TrackRef {
+    /// The track.
+    #[schema(value_type = uuid::Uuid)]
+    pub id: TrackId,
+    /// Its title.
+    pub title: Option<String>,
+    /// Its artist.
+    pub artist: Option<ArtistRef>,
+}
+
+/// An artist as history and statements show it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema)]
+pub struct ArtistRef {
+    /// The artist.
+    #[schema(value_type = uuid::Uuid)]
+    pub id: ArtistId,
+    /// Their name.
+    pub name: String,
+}
+
+impl TrackRef {
+    pub(crate) fn of(id: Uuid, title: Option<String>, artist_id: Option<Uuid>, artist_name: Option<String>) -> Self {
+        let artist = artist_id.zip(artist_name).map(|(id, name)| ArtistRef { id: ArtistId(id), name });
+        Self { id: TrackId(id), title, artist }
+    }
+}
+
+/// A play as its listener sees it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema)]
+pub struct HistoryItem {
+    /// The play.
+    #[schema(value_type = uuid::Uuid)]
+    pub play_id: PlayId,
+    /// What was played.
+    pub track: TrackRef,
+    /// When the play was permitted.
+    #[serde(with = "protocol::time::rfc3339")]
+    #[schema(value_type = String, example = "2026-11-24T21:38:00.000Z")]
+    pub started_at: UnixMs,
+    /// Media time that is credited so far.
+    pub played_ms: i64,
+    /// `open`, `provisional`, `final` or `void`.
+    pub state: String,
+    /// Why it is void.
+    pub reason: Option<String>,
+}
+
+type HistoryRow = (Uuid, Uuid, i64, i64, String, Option<String>, Option<String>, Option<Uuid>, Option<String>);
+
+/// The account's plays before `before`, newest first.
+///
+/// # Errors
+/// Those of the database.
+pub async fn history(
+    pool: &PgPool,
+    pseudonym: Pseudonym,
+    before: Option<PlayId>,
+    rows: i64,
+) -> Result<Vec<HistoryItem>, sqlx::Error> {
+    let rows: Vec<HistoryRow> = sqlx::query_as(
+        "SELECT play, track, minted_at_ms, played_ms, plays.state, reason, title, artist_id, artist_name
+         FROM royalty.plays LEFT JOIN royalty.tracks ON tracks.id = plays.track
+         WHERE pseudonym = $1 AND play < $2
+         ORDER BY play DESC
+         LIMIT $3",
+    )
+    .bind(pseudonym.uuid())
+    .bind(before.map_or(Uuid::max(), PlayId::uuid))
+    .bind(rows)
+    .fetch_all(pool)
+    .await?;
+    let item = |(play, track, started_at, played_ms, state, reason, title, artist_id, artist_name): HistoryRow| HistoryItem {
+        play_id: PlayId(play),
+        track: TrackRef::of(track, title, artist_id, artist_name),
+        started_at: UnixMs(started_at),
+        played_ms,
+        state,
+        reason,
+    };
+    Ok(rows.into_iter().map(item).collect())
+}
+
+/// How often a track was listened to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, utoipa::ToSchema)]
+pub struct Popularity {
+    /// The track.
+    #[schema(value_type = uuid::Uuid)]
+    pub track: TrackId,
+    /// Valid listens.
+    pub listens: i64,
+}
+
+/// The tracks with most valid listens since `since`, most first.
+///
+/// # Errors
+/// Those of the database.
+pub async fn popularity(pool: &PgPool, since: UnixMs, limit: i64) -> Result<Vec<Popularity>, sqlx::Error> {
+    let rows: Vec<(Uuid, i64)> = sqlx::query_as(
+        "SELECT track, count(*) FROM royalty.plays
+         WHERE play >= $1 AND state IN ('provisional', 'final')
+         GROUP BY track
+         ORDER BY count(*) DESC, track
+         LIMIT $2",
+    )
+    .bind(play_floor(since))
+    .bind(limit)
+    .fetch_all(pool)
+    .await?;
+    Ok(rows.into_iter().map(|(track, listens)| Popularity { track: TrackId(track), listens }).collect())
+}
+
+/// Whose track it is, as far as the catalogue has told.
+///
+/// # Errors
+/// Those of the database.
+pub async fn owner_of(pool: &PgPool, track: TrackId) -> Result<Option<AccountId>, sqlx::Error> {
+    let owner: Option<Uuid> =
+        sqlx::query_scalar("SELECT owner FROM royalty.tracks WHERE id = $1").bind(track.uuid()).fetch_optional(pool).await?;
+    Ok(owner.map(AccountId))
+}
