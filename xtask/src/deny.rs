@@ -14,7 +14,12 @@ pub(crate) fn main() -> Result<()> {
     let program = home.join("bin/cargo-deny");
     if !shell::is_executable(&program) {
         say::step(&format!("installing cargo-deny {VERSION} into {} (some minutes, once)", home.display()));
-        shell::run(Command::new("cargo").args(["install", "--quiet", "cargo-deny", "--version", VERSION, "--root"]).arg(&home).env_remove("CARGO_TARGET_DIR"))?;
+        shell::run(
+            Command::new("cargo")
+                .args(["install", "--quiet", "cargo-deny", "--version", VERSION, "--root"])
+                .arg(&home)
+                .env_remove("CARGO_TARGET_DIR"),
+        )?;
     }
     shell::run(Command::new(program).args(["check", "licenses", "bans", "sources"]).current_dir(&workspace.root))
 }

@@ -11,11 +11,12 @@ use crate::{shell, workspace::Workspace};
 /// `cargo xtask loadtest`
 #[derive(clap::Args)]
 #[command(after_help = "Examples:\n  \
-    cargo xtask loadtest play\n  \
-    cargo xtask loadtest play --state /tmp/second -- --duration 30s\n\n\
+    cargo xtask loadtest\n  \
+    cargo xtask loadtest listener --state /tmp/second -- --duration 30s\n\n\
     The journeys are the .js files of loadtest/; what follows -- is passed on.")]
 pub(crate) struct Args {
     /// Name of a journey: a file of loadtest/ without its ending
+    #[arg(default_value = "listener")]
     journey: String,
     /// State directory of the running system [default: .antiphon in the work tree]
     #[arg(long, value_name = "DIR")]
@@ -39,7 +40,8 @@ pub(crate) fn main(args: &Args) -> Result<()> {
         bail!("there is no journey {}: {} is missing", args.journey, script.display());
     }
     let file = args.state.clone().unwrap_or_else(|| workspace.root.join(".antiphon")).join("run.json");
-    let text = std::fs::read_to_string(&file).with_context(|| format!("no system is running ({} is missing): start one with cargo xtask run", file.display()))?;
+    let text = std::fs::read_to_string(&file)
+        .with_context(|| format!("no system is running ({} is missing): start one with cargo xtask run", file.display()))?;
     let run: Run = serde_json::from_str(&text).with_context(|| format!("{} is not a description of a system", file.display()))?;
 
     let mut command = match shell::find("k6") {

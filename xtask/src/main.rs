@@ -49,6 +49,8 @@ enum Command {
     Run(run::Args),
     /// Run every test: set up, build, then each suite in turn
     Test(test::Args),
+    /// Build the Worker into edge/build (wrangler calls this)
+    BuildEdge,
     /// Run a k6 journey from loadtest/ against a running system
     Loadtest(loadtest::Args),
     /// Run a benchmark from bench/
@@ -62,6 +64,7 @@ fn main() -> std::process::ExitCode {
         Command::Setup(args) => setup::main(&args),
         Command::Run(args) => run::main(args),
         Command::Test(args) => test::main(&args),
+        Command::BuildEdge => build::edge(),
         Command::Loadtest(args) => loadtest::main(&args),
         Command::Bench(args) => bench::main(&args),
         Command::Deny => deny::main(),

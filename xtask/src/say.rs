@@ -5,21 +5,13 @@ use std::io::{IsTerminal, Write};
 /// One line about a step that begins or a fact worth knowing.
 pub(crate) fn step(text: &str) {
     let error = std::io::stderr();
-    let _ = if colours(&error) {
-        writeln!(&error, "\x1b[1;36m»\x1b[0m {text}")
-    } else {
-        writeln!(&error, "» {text}")
-    };
+    let _ = if colours(&error) { writeln!(&error, "\x1b[1;36m»\x1b[0m {text}") } else { writeln!(&error, "» {text}") };
 }
 
 /// Something that went wrong without ending the command.
 pub(crate) fn warning(text: &str) {
     let error = std::io::stderr();
-    let _ = if colours(&error) {
-        writeln!(&error, "\x1b[1;33m!\x1b[0m {text}")
-    } else {
-        writeln!(&error, "! {text}")
-    };
+    let _ = if colours(&error) { writeln!(&error, "\x1b[1;33m!\x1b[0m {text}") } else { writeln!(&error, "! {text}") };
 }
 
 /// The end of a command that failed: the error and what led to it.

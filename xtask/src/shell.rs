@@ -1,9 +1,8 @@
 //! Other programs: found on the path, run to their end, and quoted when they fail.
 use std::{
     ffi::OsStr,
-    io::Write,
     path::{Path, PathBuf},
-    process::{Command, Output, Stdio},
+    process::{Command, Stdio},
 };
 
 use anyhow::{Context, Result, bail};
@@ -29,29 +28,12 @@ pub(crate) fn run(command: &mut Command) -> Result<()> {
 /// As [`run`], with the last lines the program wrote.
 pub(crate) fn output(command: &mut Command) -> Result<String> {
     let output = plain(command).stdin(Stdio::null()).output().with_context(|| cannot_start(command))?;
-    finished(command, output)
-}
-
-fn finished(command: &Command, output: Output) -> Result<String> {
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     if !output.status.success() {
         let everything = format!("{text}{}", String::from_utf8_lossy(&output.stderr));
         bail!("{} ended with {}\n{}", spelled(command), output.status, tail_of(&everything, TAIL_LINES));
     }
     Ok(text)
-}
-
-/// As [`output`], for a program that reads what it is given on standard input.
-///
-/// # Errors
-/// As [`output`].
-pub(crate) fn output_given(command: &mut Command, input: &str) -> Result<String> {
-    let mut child = plain(command).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().with_context(|| cannot_start(command))?;
-    if let Some(mut stdin) = child.stdin.take() {
-        // A program that ends without reading says why in its own words.
-        let _ = stdin.write_all(input.as_bytes());
-    }
-    finished(command, child.wait_with_output()?)
 }
 
 /// A program on the path.

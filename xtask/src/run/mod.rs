@@ -31,15 +31,13 @@ use crate::{
 
 /// `cargo xtask run`
 #[derive(clap::Args)]
-#[command(
-    after_help = "Examples:\n  \
+#[command(after_help = "Examples:\n  \
         cargo xtask run\n  \
         cargo xtask run --library ~/Music\n  \
         cargo xtask run --ports auto --state /tmp/second --no-demo\n  \
         cargo xtask run --set ingest.workers=2\n\n\
         Where everything is, and how to log in, is printed and kept in DIR/run.json while the system runs.\n\
-        To start afresh, stop it and delete DIR."
-)]
+        To start afresh, stop it and delete DIR.")]
 pub(crate) struct Args {
     /// How the ports are chosen
     #[arg(long, value_enum, default_value = "fixed", value_name = "HOW")]

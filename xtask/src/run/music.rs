@@ -7,7 +7,7 @@ use std::{
 
 use anyhow::{Context, Result};
 
-use super::{settings::Login, state::State};
+use super::state::State;
 use crate::{setup::debian, shell};
 
 /// Written once the demo's music is in, so that taking a piece down keeps it down.
@@ -25,19 +25,15 @@ pub(crate) fn demo(state: &State, ffmpeg: &Path) -> Result<Vec<PathBuf>> {
     if state.read(DONE)?.is_some() {
         return Ok(Vec::new());
     }
-    let files: Vec<PathBuf> = debian::music().map(|folder| PIECES.iter().map(|piece| folder.join(format!("{piece}.ogg"))).filter(|file| file.is_file()).collect()).unwrap_or_default();
+    let files: Vec<PathBuf> = debian::music()
+        .map(|folder| PIECES.iter().map(|piece| folder.join(format!("{piece}.ogg"))).filter(|file| file.is_file()).collect())
+        .unwrap_or_default();
     if files.is_empty() { make_up(state, ffmpeg) } else { Ok(files) }
 }
 
 /// Remembers that the demo's pieces are in.
 pub(crate) fn demo_is_in(state: &State) -> Result<()> {
     state.write(DONE, "")
-}
-
-/// `antiphon import` made complete with files and folders; what was imported before is not imported again.
-pub(crate) fn import(mut antiphon: Command, artist: &Login, sources: &[PathBuf]) -> Command {
-    antiphon.args(["--email", &artist.email]).args(sources).env("ANTIPHON_PASSWORD", &artist.password);
-    antiphon
 }
 
 fn make_up(state: &State, ffmpeg: &Path) -> Result<Vec<PathBuf>> {
@@ -49,7 +45,16 @@ fn make_up(state: &State, ffmpeg: &Path) -> Result<Vec<PathBuf>> {
             let file = folder.join(format!("{title}.flac"));
             shell::output(
                 Command::new(ffmpeg)
-                    .args(["-hide_banner", "-loglevel", "error", "-y", "-f", "lavfi", "-i", &format!("aevalsrc='{sound}|{sound}':s=44100:d=45")])
+                    .args([
+                        "-hide_banner",
+                        "-loglevel",
+                        "error",
+                        "-y",
+                        "-f",
+                        "lavfi",
+                        "-i",
+                        &format!("aevalsrc='{sound}|{sound}':s=44100:d=45"),
+                    ])
                     .args(["-metadata", &format!("title={title}"), "-metadata", "artist=Antiphon", "-metadata", "album=Made Up"])
                     .arg(&file),
             )?;

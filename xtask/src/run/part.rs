@@ -129,10 +129,17 @@ impl Part {
         if program.speaks {
             program.command.stdout(Stdio::null()).stderr(Stdio::inherit());
         } else {
-            let log = File::options().append(true).create(true).open(&program.log).with_context(|| format!("{} cannot be written", program.log.display()))?;
+            let log = File::options()
+                .append(true)
+                .create(true)
+                .open(&program.log)
+                .with_context(|| format!("{} cannot be written", program.log.display()))?;
             program.command.stdout(log.try_clone()?).stderr(log);
         }
-        let mut child = program.command.spawn().with_context(|| format!("{} cannot be started ({})", program.name, shell::spelled(&program.command)))?;
+        let mut child = program
+            .command
+            .spawn()
+            .with_context(|| format!("{} cannot be started ({})", program.name, shell::spelled(&program.command)))?;
         let stdin = child.stdin.take();
         self.running = Some((child, stdin));
         self.started_at = Instant::now();
@@ -168,7 +175,9 @@ pub(crate) fn bound_to_us(program: &Path, signal: &str) -> Command {
 
 /// The end of a log file, with advice for the troubles that are not the program's fault.
 pub(crate) fn last_words(log: &Path) -> String {
-    let text = std::fs::read(log).map(|bytes| String::from_utf8_lossy(bytes.get(bytes.len().saturating_sub(64 * 1024)..).unwrap_or_default()).into_owned()).unwrap_or_default();
+    let text = std::fs::read(log)
+        .map(|bytes| String::from_utf8_lossy(bytes.get(bytes.len().saturating_sub(64 * 1024)..).unwrap_or_default()).into_owned())
+        .unwrap_or_default();
     let tail = shell::tail_of(&text, TAIL_LINES);
     let mut words: Vec<String> = tail.lines().map(|line| format!("    {line}")).collect();
     if let Some(advice) = advice(&tail) {

@@ -54,7 +54,8 @@ impl Ports {
     pub(crate) fn choose(choice: Choice) -> Result<Self> {
         match choice {
             Choice::Fixed => {
-                let taken: Vec<String> = FIXED.iter().filter(|(_, port)| !is_free(*port)).map(|(part, port)| complaint(part, *port)).collect();
+                let taken: Vec<String> =
+                    FIXED.iter().filter(|(_, port)| !is_free(*port)).map(|(part, port)| complaint(part, *port)).collect();
                 if !taken.is_empty() {
                     bail!("{}\nStop what uses it, or let the system choose: --ports auto", taken.join("\n"));
                 }
@@ -110,7 +111,10 @@ fn complaint(part: &str, port: u16) -> String {
 
 /// Who listens on a port: the socket's inode from /proc/net/tcp*, then the process that has it open.
 fn holder(port: u16) -> Option<(u32, String)> {
-    let inode = ["/proc/net/tcp", "/proc/net/tcp6"].iter().filter_map(|table| fs::read_to_string(table).ok()).find_map(|table| listening_inode(&table, port))?;
+    let inode = ["/proc/net/tcp", "/proc/net/tcp6"]
+        .iter()
+        .filter_map(|table| fs::read_to_string(table).ok())
+        .find_map(|table| listening_inode(&table, port))?;
     let socket = format!("socket:[{inode}]");
     for process in fs::read_dir("/proc").ok()?.flatten() {
         let Some(pid) = process.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else { continue };

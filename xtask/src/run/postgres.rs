@@ -78,7 +78,9 @@ impl Server {
             return Ok(known);
         }
         let new = secret(16)?;
-        fs::write(&file, &new).and_then(|()| fs::set_permissions(&file, fs::Permissions::from_mode(0o600))).with_context(|| format!("{} cannot be written", file.display()))?;
+        fs::write(&file, &new)
+            .and_then(|()| fs::set_permissions(&file, fs::Permissions::from_mode(0o600)))
+            .with_context(|| format!("{} cannot be written", file.display()))?;
         self.user.give(&file)?;
         Ok(new)
     }
@@ -90,7 +92,18 @@ impl Server {
         let _ = fs::remove_dir_all(&unfinished);
         let mut initdb = self.user.command(&self.programs.bin.join("initdb"), &self.home);
         initdb
-            .args(["--username", OWNER, "--auth", "scram-sha-256", "--encoding", "UTF8", "--locale", "C.UTF-8", "--no-sync", "--no-instructions"])
+            .args([
+                "--username",
+                OWNER,
+                "--auth",
+                "scram-sha-256",
+                "--encoding",
+                "UTF8",
+                "--locale",
+                "C.UTF-8",
+                "--no-sync",
+                "--no-instructions",
+            ])
             .arg("--pgdata")
             .arg(&unfinished)
             .arg("--pwfile")
@@ -103,7 +116,13 @@ impl Server {
         let mut command = self.user.command(&self.programs.bin.join("postgres"), &self.home);
         command.arg("-D").arg(&self.data);
         // No Unix socket: its path may be longer than the 107 bytes a socket's name can have.
-        for setting in ["listen_addresses=127.0.0.1", &format!("port={port}"), "unix_socket_directories=", "max_connections=200", "log_line_prefix=%m [%p] "] {
+        for setting in [
+            "listen_addresses=127.0.0.1",
+            &format!("port={port}"),
+            "unix_socket_directories=",
+            "max_connections=200",
+            "log_line_prefix=%m [%p] ",
+        ] {
             command.args(["-c", setting]);
         }
         let log = state.log("postgres");
@@ -148,7 +167,8 @@ impl User {
             return Ok(Self::Ourselves);
         }
         chown(home, Some(NOBODY), Some(NOBODY)).with_context(|| format!("{} cannot be given to the user nobody", home.display()))?;
-        let setpriv = shell::find("setpriv").context("PostgreSQL refuses to run as root, and setpriv (package util-linux), which changes the user, is missing")?;
+        let setpriv = shell::find("setpriv")
+            .context("PostgreSQL refuses to run as root, and setpriv (package util-linux), which changes the user, is missing")?;
         // A directory such as /root lets nobody else pass; the second way gives just that one permission along.
         let ways: [&'static [&'static str]; 2] = [&[], &["--inh-caps=+dac_read_search", "--ambient-caps=+dac_read_search"]];
         for passage in ways {
@@ -183,7 +203,9 @@ impl User {
     fn give(&self, file: &Path) -> Result<()> {
         match self {
             Self::Ourselves => Ok(()),
-            Self::Nobody { .. } => chown(file, Some(NOBODY), Some(NOBODY)).with_context(|| format!("{} cannot be given to the user nobody", file.display())),
+            Self::Nobody { .. } => {
+                chown(file, Some(NOBODY), Some(NOBODY)).with_context(|| format!("{} cannot be given to the user nobody", file.display()))
+            }
         }
     }
 }

@@ -1,14 +1,13 @@
-//! What the parts are told: the configuration file that every role reads, and the demo's log-ins.
+//! What the parts are told: the configuration file that every role reads. And the demo's log-ins, as the binary tells them.
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use serde::{Deserialize, Serialize};
 
-use super::{ports::Ports, state::State, state::secret};
+use super::{ports::Ports, state::State};
 
 /// Name of the configuration file below the state directory.
 pub(crate) const CONFIG: &str = "antiphon.toml";
-const ACCOUNTS: &str = "accounts.json";
 
 /// How to log in as somebody.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -23,19 +22,6 @@ pub(crate) struct Accounts {
     pub(crate) listener: Login,
     pub(crate) artist: Login,
     pub(crate) admin: Login,
-}
-
-impl Accounts {
-    /// The accounts of this state directory; made up the first time, then always the same.
-    pub(crate) fn load(state: &State) -> Result<Self> {
-        if let Some(text) = state.read(ACCOUNTS)? {
-            return serde_json::from_str(&text).with_context(|| format!("{} is not what was written there", state.path(ACCOUNTS).display()));
-        }
-        let login = |who: &str| -> Result<Login> { Ok(Login { email: format!("{who}@antiphon.example"), password: format!("{who}-{}", secret(6)?) }) };
-        let accounts = Self { listener: login("listener")?, artist: login("artist")?, admin: login("admin")? };
-        state.write(ACCOUNTS, &serde_json::to_string_pretty(&accounts)?)?;
-        Ok(accounts)
-    }
 }
 
 /// Writes the configuration of this start.

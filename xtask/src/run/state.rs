@@ -33,7 +33,11 @@ impl State {
         let lock = lock(&directory)?;
         let free_bytes = rustix::fs::statvfs(&directory).map(|disk| disk.f_bavail.saturating_mul(disk.f_frsize)).unwrap_or(u64::MAX);
         if free_bytes < FREE_BYTES_MIN {
-            bail!("the disk is nearly full: {} MiB are free for {}; free some space, or use another --state DIR", free_bytes >> 20, directory.display());
+            bail!(
+                "the disk is nearly full: {} MiB are free for {}; free some space, or use another --state DIR",
+                free_bytes >> 20,
+                directory.display()
+            );
         }
         // What a killed system left behind describes nothing that runs.
         let state = Self { directory, _lock: lock };

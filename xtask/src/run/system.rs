@@ -98,7 +98,15 @@ impl Antiphon {
 
 impl System {
     /// Starts every part; none of them need be ready yet.
-    pub(crate) fn start(workspace: &Workspace, state: State, ports: Ports, profile: Profile, settings: &[String], ffmpeg: &Path, signals: Signals) -> Result<Self> {
+    pub(crate) fn start(
+        workspace: &Workspace,
+        state: State,
+        ports: Ports,
+        profile: Profile,
+        settings: &[String],
+        ffmpeg: &Path,
+        signals: Signals,
+    ) -> Result<Self> {
         say::step("starting PostgreSQL");
         let database = Postgres::start(workspace, &state, ports.of("postgres")?)?;
         settings::write_config(&state, &ports, &database.url, ffmpeg)?;
@@ -106,20 +114,26 @@ impl System {
 
         say::step("bringing the database up to date");
         shell::output(&mut antiphon.plain(&["migrate"]))?;
-        let accounts = Accounts::load(&state)?;
-        shell::output_given(&mut antiphon.plain(&["accounts", "ensure"]), &serde_json::to_string(&accounts)?)?;
+        let accounts = shell::output(&mut antiphon.plain(&["accounts", "ensure"]))?;
+        let accounts: Accounts = serde_json::from_str(&accounts).context("antiphon accounts ensure did not answer with accounts")?;
         let vars = shell::output(&mut antiphon.plain(&["edge-vars"]))?;
         state.write("edge-vars.json", &vars)?;
 
         say::step("starting the services and the edge");
         let roles = Part::start(Program {
             name: "supervisor",
-            command: antiphon.command(Command::new(&antiphon.program), &["all", "--supervised"]),
+            command: roles_command(workspace, &antiphon),
             log: state.log("supervisor"),
             stop: Signal::TERM,
             speaks: true,
         })?;
-        let edge = Part::start(Program { name: "edge", command: edge_command(workspace, &state, ports.of("edge")?)?, log: state.log("edge"), stop: Signal::TERM, speaks: false })?;
+        let edge = Part::start(Program {
+            name: "edge",
+            command: edge_command(workspace, &state, ports.of("edge")?)?,
+            log: state.log("edge"),
+            stop: Signal::TERM,
+            speaks: false,
+        })?;
         Ok(Self {
             edge,
             roles,
@@ -153,7 +167,8 @@ impl System {
                 return Ok(true);
             }
             if Instant::now() > deadline {
-                let words: Vec<String> = self.readiness.missing().map(|part| format!("{part}:\n{}", part::last_words(&self.state.log(part)))).collect();
+                let words: Vec<String> =
+                    self.readiness.missing().map(|part| format!("{part}:\n{}", part::last_words(&self.state.log(part)))).collect();
                 bail!("not ready after {} s:{}\n{}", READY_WITHIN.as_secs(), self.readiness.complaint(), words.join("\n"));
             }
             if !self.watch()? {
@@ -169,8 +184,9 @@ impl System {
             return Ok(true);
         }
         say::step("importing music (what is there already is not imported again)");
-        let mut import = music::import(self.antiphon.plain(&["import"]), &self.accounts.artist, sources);
-        let mut import = import.stdin(Stdio::null()).spawn().context("antiphon import cannot be started")?;
+        // Without --email it is the demo's artist who uploads.
+        let mut import =
+            self.antiphon.plain(&["import"]).args(sources).stdin(Stdio::null()).spawn().context("antiphon import cannot be started")?;
         let status = loop {
             if let Some(status) = import.try_wait()? {
                 break status;
@@ -231,7 +247,12 @@ impl System {
                 Change::None => {}
                 Change::Died { status, again_in } => {
                     let how = status.signal().map_or_else(|| status.to_string(), |signal| format!("killed by signal {signal}"));
-                    say::warning(&format!("{} died ({how}); it is started again in {} ms; its last words:\n{}", part.name(), again_in.as_millis(), part.last_words()));
+                    say::warning(&format!(
+                        "{} died ({how}); it is started again in {} ms; its last words:\n{}",
+                        part.name(),
+                        again_in.as_millis(),
+                        part.last_words()
+                    ));
                     self.early_deaths += u32::from(!self.ready);
                     if self.early_deaths > EARLY_DEATHS_MAX {
                         bail!("{} does not stay up", part.name());
@@ -244,14 +265,22 @@ impl System {
     }
 
     fn describe(&mut self) -> Result<()> {
-        let own = [&self.postgres, &self.roles, &self.edge];
-        let mut parts: Vec<Entry> = own.iter().filter_map(|part| Some(Entry { name: part.name().to_owned(), pid: part.pid()?, log: part.log().to_owned() })).collect();
-        if let Some(pid) = self.edge.pid().and_then(workerd_of) {
-            parts.push(Entry { name: "workerd".to_owned(), pid, log: self.edge.log().to_owned() });
-        }
+        // The edge's process is the runtime, not the node that minds it; while it starts there is none.
+        let own =
+            [(&self.postgres, self.postgres.pid()), (&self.roles, self.roles.pid()), (&self.edge, self.edge.pid().and_then(workerd_of))];
+        let mut parts: Vec<Entry> = own
+            .iter()
+            .filter_map(|(part, pid)| Some(Entry { name: part.name().to_owned(), pid: (*pid)?, log: part.log().to_owned() }))
+            .collect();
         parts.extend(record::roles(&self.state));
         self.record.update(&self.state, parts)
     }
+}
+
+fn roles_command(workspace: &Workspace, antiphon: &Antiphon) -> Command {
+    let mut command = antiphon.plain(&["all", "--supervised"]);
+    command.arg("--pingora").arg(workspace.root.join("pingora.yaml"));
+    command
 }
 
 fn edge_command(workspace: &Workspace, state: &State, port: u16) -> Result<Command> {

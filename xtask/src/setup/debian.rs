@@ -136,5 +136,7 @@ pub(crate) fn music() -> Option<std::path::PathBuf> {
 /// A browser for the browser test: `CHROMIUM_BIN`, else one on the path.
 pub(crate) fn chromium() -> Option<std::path::PathBuf> {
     let named = std::env::var_os("CHROMIUM_BIN").map(std::path::PathBuf::from).filter(|file| shell::is_executable(file));
-    named.or_else(|| ["chromium", "chromium-browser", "google-chrome"].into_iter().find_map(shell::find)).filter(|file| Path::new(file).exists())
+    named
+        .or_else(|| ["chromium", "chromium-browser", "google-chrome"].into_iter().find_map(shell::find))
+        .filter(|file| Path::new(file).exists())
 }

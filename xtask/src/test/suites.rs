@@ -84,13 +84,12 @@ fn cargo(workspace: &Workspace, filter: Option<&str>) -> Command {
     command
 }
 
-/// wrangler would run the `[build]` command of its configuration, which is worker-build: it needs the same helpers.
+/// wrangler runs the `[build]` command of its configuration, `cargo xtask build-edge`, which finds everything built.
 fn deploy(workspace: &Workspace) -> Result<Command> {
     let mut command = Command::new(node::node(workspace)?);
     command.arg(node::edge_module(workspace, "wrangler/bin/wrangler.js")).args(["deploy", "--dry-run", "--env", "", "--outdir"]);
     command.arg(workspace.target.join("wrangler-dry-run")).current_dir(&workspace.root);
     command.env("WRANGLER_SEND_METRICS", "false").env("PATH", node::path(workspace)?);
-    crate::build::worker_environment(workspace, &mut command)?;
     Ok(command)
 }
 
@@ -107,7 +106,11 @@ fn browser(workspace: &Workspace) -> Result<Tally> {
 
 /// Runs a suite, shows what it prints, and counts. A runner that counts nothing is one test, judged by how it ends.
 fn counted(command: &mut Command) -> Result<Tally> {
-    let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().with_context(|| format!("{} cannot be started", shell::spelled(command)))?;
+    let mut child = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .with_context(|| format!("{} cannot be started", shell::spelled(command)))?;
     let mut tally = Tally::default();
     if let Some(output) = child.stdout.take() {
         for line in BufReader::new(output).split(b'\n') {

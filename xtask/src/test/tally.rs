@@ -19,7 +19,8 @@ impl Tally {
 
     /// Counts one line of a runner's output, if it is one that sums up.
     pub(crate) fn count(&mut self, line: &str) {
-        let words: Vec<&str> = line.split(|c: char| c.is_whitespace() || matches!(c, ';' | ',' | '|')).filter(|word| !word.is_empty()).collect();
+        let words: Vec<&str> =
+            line.split(|c: char| c.is_whitespace() || matches!(c, ';' | ',' | '|')).filter(|word| !word.is_empty()).collect();
         match words.as_slice() {
             // cargo test: `test result: ok. 5 passed; 0 failed; 1 ignored; ...`, one line per test program
             ["test", "result:", rest @ ..] => self.add_pairs(rest),

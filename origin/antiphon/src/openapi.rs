@@ -1,0 +1,336 @@
+//! The OpenAPI document of the whole service: what each service says of itself, and the entries for playback, which edge and
+//! gateway answer with the same rules and which therefore belong to no service.
+//!
+//! The functions here are never called: they carry the documentation of paths whose handlers are the Worker and the gateway.
+use utoipa::{OpenApi, ToSchema, openapi};
+
+/// Everything a client may call, in one document.
+pub(crate) fn merged() -> openapi::OpenApi {
+    let mut whole = platform::openapi::base(
+        "Antiphon",
+        "A music streaming service. Instants are RFC 3339, durations milliseconds, money millionths of the unit; a refusal is \
+         application/problem+json (RFC 9457) with a stable `code`. Send `Idempotency-Key` with a POST to make trying again safe.",
+    );
+    for service in [
+        identity::openapi(),
+        catalog::openapi(),
+        Playback::openapi(),
+        ingest::openapi(),
+        search::openapi(),
+        recommend::openapi(),
+        royalty::openapi(),
+    ] {
+        whole.merge(service);
+    }
+    whole
+}
+
+#[derive(OpenApi)]
+#[openapi(
+    paths(manifest, index, media_playlist, init_section, segment, play_event, healthz, readyz),
+    tags((name = "playback", description = "From a track to audio, and what was heard. Served by the edge, and by the gateway for players whose edge is down."))
+)]
+struct Playback;
+
+/// A play that has begun, for a player of our own.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "describes what protocol::manifest writes")]
+struct Manifest {
+    play: Play,
+    /// Relative to the address that was asked.
+    #[schema(example = "/v1/media/<token>/index.m3u8")]
+    playlist_url: String,
+    /// The same through the gateway.
+    fallback_playlist_url: String,
+    /// The rung to begin with.
+    #[schema(example = "aac-128")]
+    start: String,
+    /// The rungs this play may use.
+    allowed: Vec<String>,
+    /// The lossless rung, when this plan and this recording have one.
+    lossless: Option<String>,
+    /// Why this rung, in words.
+    reason: String,
+    first: First,
+    /// The media version, 32 hex digits.
+    version: String,
+    duration_ms: u32,
+    loudness: Loudness,
+}
+
+/// The play's name and what to report it with.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "describes what protocol::manifest writes")]
+struct Play {
+    #[schema(format = Uuid)]
+    id: String,
+    /// Authorises `POST /v1/me/play-event`, and renews the play.
+    ticket: String,
+    #[schema(format = DateTime)]
+    expires_at: String,
+    heartbeat_every_ms: u32,
+}
+
+/// What to fetch first, so that audio starts without asking for a playlist.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "describes what protocol::manifest writes")]
+struct First {
+    rung: String,
+    init_url: String,
+    segment_url: String,
+    media_playlist: String,
+}
+
+/// EBU R128, with the gain that brings the track to the service's level.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "describes what protocol::manifest writes")]
+struct Loudness {
+    integrated_lufs: f64,
+    true_peak_dbtp: f64,
+    gain_db: f64,
+}
+
+/// Heartbeats of one player. At most 200 events and 64 KiB.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "describes what protocol::heartbeat reads")]
+struct PlayEventPost {
+    /// From the manifest; nothing else authorises the post.
+    ticket: String,
+    /// Random, one for each player instance.
+    sender: String,
+    #[schema(max_items = 200)]
+    events: Vec<PlayEvent>,
+}
+
+/// One event; play, sender and `seq` name it, and sent again it counts once.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "describes what protocol::heartbeat reads")]
+struct PlayEvent {
+    seq: u32,
+    kind: PlayEventKind,
+    /// The media heard since the sender's last event is `[from_ms, to_ms)`; equal where nothing was.
+    from_ms: u32,
+    to_ms: u32,
+    muted: bool,
+    background: bool,
+}
+
+#[derive(ToSchema)]
+#[schema(rename_all = "snake_case")]
+#[expect(dead_code, reason = "describes what protocol::heartbeat reads")]
+enum PlayEventKind {
+    Start,
+    Progress,
+    Pause,
+    Resume,
+    Seek,
+    Stop,
+    End,
+}
+
+/// What became of the events, once they are durable.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "describes what protocol::heartbeat writes")]
+struct PlayEventAnswer {
+    accepted: u32,
+    duplicate: u32,
+    rejected: Vec<RejectedEvent>,
+    /// `elsewhere` when the account plays on more devices than its plan allows: the player stops.
+    stop: Option<String>,
+}
+
+/// An event that does not count, and why.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "describes what protocol::heartbeat writes")]
+struct RejectedEvent {
+    index: u32,
+    code: String,
+    detail: String,
+}
+
+/// Begin a play: the multivariant playlist, or with `Accept: application/json` the same decision for our own player.
+#[utoipa::path(
+    get,
+    path = "/v1/tracks/{id}/manifest",
+    tag = "playback",
+    operation_id = "get_manifest",
+    security(("session" = [])),
+    params(
+        ("id" = String, Path, description = "The track"),
+        ("play" = Option<String>, Query, description = "The event ticket of a play under way: renews its tokens and keeps its id"),
+    ),
+    responses(
+        (status = 200, description = "Signed and private. `Server-Timing: choice` says why this rung", content((String = "application/vnd.apple.mpegurl"), (Manifest = "application/json")),
+            headers(("Antiphon-Play" = String, description = "The play's id"), ("Antiphon-Ticket" = String, description = "The event ticket"))),
+        (status = 401, description = "`session_missing`, `session_invalid`, `session_expired`", content_type = "application/problem+json"),
+        (status = 403, description = "`not_allowed_here`", content_type = "application/problem+json"),
+        (status = 404, description = "No such track, or not published", content_type = "application/problem+json"),
+    )
+)]
+#[expect(dead_code, reason = "documentation of the edge's and the gateway's handler")]
+fn manifest() {}
+
+/// The multivariant playlist of a play.
+#[utoipa::path(
+    get,
+    path = "/v1/media/{token}/index.m3u8",
+    tag = "playback",
+    operation_id = "get_multivariant_playlist",
+    params(("token" = String, Path, description = "The media token; no header is needed")),
+    responses(
+        (status = 200, body = String, content_type = "application/vnd.apple.mpegurl"),
+        (status = 403, description = "`token_invalid`, `token_expired`, `token_revoked`", content_type = "application/problem+json"),
+    )
+)]
+#[expect(dead_code, reason = "documentation of the edge's and the gateway's handler")]
+fn index() {}
+
+/// The media playlist of one rung.
+#[utoipa::path(
+    get,
+    path = "/v1/media/{token}/{rung}.m3u8",
+    tag = "playback",
+    operation_id = "get_media_playlist",
+    params(("token" = String, Path, description = "The media token"), ("rung" = String, Path, description = "aac-64, aac-128, aac-256 or flac")),
+    responses(
+        (status = 200, body = String, content_type = "application/vnd.apple.mpegurl"),
+        (status = 403, description = "`token_invalid`, `token_expired`, `token_revoked`, `not_allowed_here`", content_type = "application/problem+json"),
+        (status = 404, description = "`no_such_segment`", content_type = "application/problem+json"),
+    )
+)]
+#[expect(dead_code, reason = "documentation of the edge's and the gateway's handler")]
+fn media_playlist() {}
+
+/// The init section of one rung.
+#[utoipa::path(
+    get,
+    path = "/v1/media/{token}/{rung}/init.mp4",
+    tag = "playback",
+    operation_id = "get_init_section",
+    params(("token" = String, Path, description = "The media token"), ("rung" = String, Path, description = "The rung")),
+    responses(
+        (status = 200, description = "CMAF header", body = Vec<u8>, content_type = "audio/mp4"),
+        (status = 403, description = "`token_invalid`, `token_expired`, `token_revoked`, `not_allowed_here`", content_type = "application/problem+json"),
+        (status = 404, description = "`no_such_segment`", content_type = "application/problem+json"),
+    )
+)]
+#[expect(dead_code, reason = "documentation of the edge's and the gateway's handler")]
+fn init_section() {}
+
+/// One segment of one rung, counted from 0.
+#[utoipa::path(
+    get,
+    path = "/v1/media/{token}/{rung}/{n}.m4s",
+    tag = "playback",
+    operation_id = "get_segment",
+    params(
+        ("token" = String, Path, description = "The media token"),
+        ("rung" = String, Path, description = "The rung"),
+        ("n" = u32, Path, description = "The segment"),
+    ),
+    responses(
+        (status = 200, description = "CMAF segment", body = Vec<u8>, content_type = "audio/mp4"),
+        (status = 403, description = "`token_invalid`, `token_expired`, `token_revoked`, `not_allowed_here`", content_type = "application/problem+json"),
+        (status = 404, description = "`no_such_segment`", content_type = "application/problem+json"),
+    )
+)]
+#[expect(dead_code, reason = "documentation of the edge's and the gateway's handler")]
+fn segment() {}
+
+/// Say what was heard. The ticket in the body alone authorises it, so `navigator.sendBeacon` works.
+#[utoipa::path(
+    post,
+    path = "/v1/me/play-event",
+    tag = "playback",
+    operation_id = "post_play_event",
+    request_body = PlayEventPost,
+    responses(
+        (status = 202, description = "The accepted events are durable", body = PlayEventAnswer),
+        (status = 400, description = "The body cannot be read at all", content_type = "application/problem+json"),
+        (status = 401, description = "`ticket_invalid`, `ticket_expired`", content_type = "application/problem+json"),
+        (status = 429, description = "Too fast; keep the events and send them after `Retry-After`", content_type = "application/problem+json"),
+        (status = 503, description = "Cannot be kept now; keep the events and send them after `Retry-After`", content_type = "application/problem+json"),
+    )
+)]
+#[expect(dead_code, reason = "documentation of the edge's and the gateway's handler")]
+fn play_event() {}
+
+/// Alive.
+#[utoipa::path(get, path = "/healthz", tag = "operation", operation_id = "healthz", responses((status = 200)))]
+#[expect(dead_code, reason = "documentation of the edge's and the gateway's handler")]
+fn healthz() {}
+
+/// Ready to serve; 503 with what is missing while starting or draining.
+#[utoipa::path(get, path = "/readyz", tag = "operation", operation_id = "readyz", responses((status = 200), (status = 503)))]
+#[expect(dead_code, reason = "documentation of the edge's and the gateway's handler")]
+fn readyz() {}
+
+#[cfg(test)]
+mod tests {
+    use super::merged;
+
+    /// API.md, line by line.
+    const CONTRACT: &[(&str, &[&str])] = &[
+        ("/v1/accounts", &["post"]),
+        ("/v1/sessions", &["post", "delete"]),
+        ("/v1/sessions/refresh", &["post"]),
+        ("/.well-known/jwks.json", &["get"]),
+        ("/v1/ingest/upload", &["post"]),
+        ("/v1/ingest/tracks/{id}", &["get"]),
+        ("/v1/tracks/{id}", &["get", "delete"]),
+        ("/v1/me/tracks", &["get"]),
+        ("/v1/tracks/{id}/manifest", &["get"]),
+        ("/v1/media/{token}/index.m3u8", &["get"]),
+        ("/v1/media/{token}/{rung}.m3u8", &["get"]),
+        ("/v1/media/{token}/{rung}/init.mp4", &["get"]),
+        ("/v1/media/{token}/{rung}/{n}.m4s", &["get"]),
+        ("/v1/me/play-event", &["post"]),
+        ("/v1/search", &["get"]),
+        ("/v1/search/suggest", &["get"]),
+        ("/v1/me/history", &["get"]),
+        ("/v1/royalties/revenue", &["post"]),
+        ("/v1/royalties/settlements", &["post"]),
+        ("/v1/royalties/statements", &["get"]),
+        ("/v1/royalties/balance", &["get"]),
+        ("/v1/royalties/counts", &["get"]),
+    ];
+
+    #[test]
+    fn the_document_names_every_call_of_the_contract() -> Result<(), serde_json::Error> {
+        let document = serde_json::to_value(merged())?;
+        let missing: Vec<String> = CONTRACT
+            .iter()
+            .flat_map(|(path, methods)| methods.iter().map(move |method| (path, method)))
+            .filter(|(path, method)| document["paths"][*path][**method].is_null())
+            .map(|(path, method)| format!("{method} {path}"))
+            .collect();
+        assert!(missing.is_empty(), "not in the document: {missing:?}");
+        Ok(())
+    }
+
+    #[test]
+    fn nothing_internal_is_in_the_document() -> Result<(), serde_json::Error> {
+        let document = serde_json::to_value(merged())?;
+        let paths: Vec<&String> =
+            document["paths"].as_object().into_iter().flat_map(|paths| paths.keys()).filter(|path| path.contains("/internal/")).collect();
+        assert!(paths.is_empty(), "{paths:?}");
+        Ok(())
+    }
+
+    #[test]
+    fn every_operation_has_a_name_of_its_own() -> Result<(), serde_json::Error> {
+        let document = serde_json::to_value(merged())?;
+        let operations = document["paths"]
+            .as_object()
+            .into_iter()
+            .flat_map(|paths| paths.values())
+            .filter_map(serde_json::Value::as_object)
+            .flat_map(|methods| methods.values());
+        let mut names: Vec<String> = operations.filter_map(|operation| Some(operation.get("operationId")?.as_str()?.to_owned())).collect();
+        let all = names.len();
+        names.sort();
+        names.dedup();
+        assert_eq!(names.len(), all, "two operations share an operationId");
+        Ok(())
+    }
+}
