@@ -1,0 +1,62 @@
+//! Every way identity can refuse, and the one mapping to what a client sees.
+
+use platform::Problem;
+
+/// Why a call was refused.
+#[derive(Debug, thiserror::Error)]
+pub enum IdentityError {
+    /// Places of the request that are wrong.
+    #[error("the account is not valid: {}", .0.iter().map(|(pointer, detail)| format!("{pointer} {detail}")).collect::<Vec<_>>().join("; "))]
+    Invalid(Vec<(&'static str, String)>),
+    /// Another account has the address.
+    #[error("an account with this email address exists already")]
+    EmailTaken,
+    /// The address is unknown or the password is wrong; which of the two is not said.
+    #[error("email address and password do not belong together")]
+    BadCredentials,
+    /// Too many failed log-ins.
+    #[error("too many failed log-ins; try again in {0} seconds")]
+    Throttled(u32),
+    /// Passwords are being checked as fast as this machine can.
+    #[error("too many log-ins at this moment")]
+    Busy,
+    /// Not a refresh token of ours, or of a family that was logged out.
+    #[error("the refresh token is not valid: log in again")]
+    RefreshInvalid,
+    /// Used before: whoever used it may be a thief, so the family ends.
+    #[error("the refresh token was used before, so its session has been ended: log in again")]
+    RefreshReused,
+    /// Its family has come to its end.
+    #[error("the session has reached its longest age: log in again")]
+    RefreshExpired,
+    /// The hasher failed, which no input should cause.
+    #[error("a password could not be hashed: {0}")]
+    Hash(String),
+    /// The database.
+    #[error(transparent)]
+    Database(#[from] sqlx::Error),
+}
+
+impl From<IdentityError> for Problem {
+    fn from(error: IdentityError) -> Self {
+        let detail = error.to_string();
+        match error {
+            IdentityError::Invalid(errors) => {
+                Self::bad_request("invalid_body", "the body is not what this call takes; see `errors`").with_errors(errors)
+            }
+            IdentityError::EmailTaken => Self::conflict("email_taken", detail).with_errors([("/email", "belongs to another account")]),
+            IdentityError::BadCredentials => Self::unauthorized("bad_credentials", detail),
+            IdentityError::Throttled(seconds) => Self::too_many_requests(detail, seconds),
+            IdentityError::Busy => Self::unavailable(1),
+            IdentityError::RefreshInvalid => Self::unauthorized("refresh_invalid", detail),
+            IdentityError::RefreshReused => Self::unauthorized("refresh_reused", detail),
+            IdentityError::RefreshExpired => Self::unauthorized("refresh_expired", detail),
+            IdentityError::Hash(_) => {
+                tracing::error!(detail, "hashing failed");
+                Self::internal()
+            }
+            IdentityError::Database(error) => error.into(),
+        }
+    }
+}
+

@@ -1,0 +1,17 @@
+//! `/internal/accounts/{id}/memberships`, for services that must know whom an account acts for.
+
+use axum::extract::State;
+use platform::{Page, Path, Problem};
+use protocol::AccountId;
+
+use crate::{Identity, account::Membership};
+
+/// The artists that an account acts for.
+#[utoipa::path(
+    get, path = "/internal/accounts/{id}/memberships", tag = "internal",
+    params(("id" = String, Path, description = "The account")),
+    responses((status = 200, description = "Its memberships", body = Page<Membership>))
+)]
+pub(crate) async fn list(State(app): State<Identity>, Path(account): Path<AccountId>) -> Result<Page<Membership>, Problem> {
+    Ok(Page::whole(app.store.memberships(account).await?))
+}

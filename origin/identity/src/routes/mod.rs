@@ -1,0 +1,6 @@
+//! Identity's routes, one file per resource.
+
+pub(crate) mod accounts;
+pub(crate) mod keys;
+pub(crate) mod memberships;
+pub(crate) mod sessions;
