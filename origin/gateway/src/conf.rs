@@ -2,14 +2,13 @@
 //! ours stand under `gateway:` and are read here, strictly, because Pingora ignores keys it does not know and a mistyped limit must not
 //! be a missing limit. Without a file, the defaults below hold. Addresses and secrets are not here: they are in the deployment's TOML.
 
-use std::{
-    net::IpAddr,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use pingora::server::configuration::ServerConf;
 use serde::Deserialize;
+
+use crate::rates::Network;
 
 /// Both halves of the file.
 #[derive(Debug)]
@@ -67,7 +66,7 @@ pub(crate) struct Rates {
     /// For creating accounts and signing in.
     pub(crate) credentials_per_s: u32,
     /// Peers whose word on the client's address (`X-Forwarded-For`, its last entry) is believed: the edge and the load balancers.
-    pub(crate) trusted_peers: Vec<IpAddr>,
+    pub(crate) trusted_peers: Vec<Network>,
 }
 
 impl Default for Rates {
@@ -215,7 +214,7 @@ mod tests {
 
     #[test]
     fn one_limit_can_be_set_alone() {
-        let file = GatewayFile::parse("threads: 3\ngateway:\n  rates:\n    requests_per_s: 7\n    trusted_peers: [\"127.0.0.1\", \"::1\"]\n").unwrap();
+        let file = GatewayFile::parse("threads: 3\ngateway:\n  rates:\n    requests_per_s: 7\n    trusted_peers: [\"127.0.0.1\", \"2001:db8::/32\"]\n").unwrap();
         assert_eq!(file.server.threads, 3);
         assert_eq!(file.gateway.rates.requests_per_s, 7);
         assert_eq!(file.gateway.rates.credentials_per_s, Rates::default().credentials_per_s);

@@ -7,6 +7,7 @@ use std::{
 };
 
 use pingora_limits::rate::Rate;
+use serde::Deserialize;
 
 use crate::conf::Rates;
 
@@ -31,10 +32,46 @@ impl RateLimits {
 
     /// The client's address: the peer's, or what a trusted peer says. Only the last entry was written by that peer.
     pub(crate) fn client(&self, peer: IpAddr, forwarded_for: Option<&str>) -> IpAddr {
-        if !self.conf.trusted_peers.contains(&peer) {
+        if !self.conf.trusted_peers.iter().any(|network| network.contains(peer)) {
             return peer;
         }
         forwarded_for.and_then(|list| list.rsplit(',').next()).and_then(|last| last.trim().parse().ok()).unwrap_or(peer)
+    }
+}
+
+/// A range of addresses, written `10.0.0.0/8`; an address alone is a range of one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub(crate) struct Network {
+    address: u128,
+    mask: u128,
+}
+
+impl Network {
+    fn contains(self, address: IpAddr) -> bool {
+        bits(address) & self.mask == self.address
+    }
+}
+
+impl TryFrom<String> for Network {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        let wrong = || format!("{text:?} is not an address or a network such as 10.0.0.0/8");
+        let (address, prefix) = text.split_once('/').map_or((text.as_str(), None), |(address, prefix)| (address, Some(prefix)));
+        let address: IpAddr = address.parse().map_err(|_| wrong())?;
+        let width = if address.is_ipv4() { 32 } else { 128 };
+        let prefix = prefix.map_or(Ok(width), |prefix| prefix.parse::<u32>().ok().filter(|bits| *bits <= width).ok_or_else(wrong))?;
+        let mask = u128::MAX.checked_shl(width - prefix).unwrap_or_default();
+        Ok(Self { address: bits(address) & mask, mask })
+    }
+}
+
+/// Both families in one number: IPv4 as IPv6 maps it (RFC 4291 section 2.5.5.2).
+const fn bits(address: IpAddr) -> u128 {
+    match address {
+        IpAddr::V4(v4) => v4.to_ipv6_mapped().to_bits(),
+        IpAddr::V6(v6) => v6.to_bits(),
     }
 }
 
@@ -44,12 +81,9 @@ fn within(rate: &Rate, key: u128, per_s_max: u32) -> bool {
 
 /// One household is one client: an IPv4 address, or the /64 a provider hands out (RFC 6177).
 fn client_key(client: IpAddr) -> u128 {
-    match client {
-        IpAddr::V4(v4) => v4.to_ipv6_mapped().to_bits(),
-        IpAddr::V6(v6) => match v6.to_ipv4_mapped() {
-            Some(v4) => v4.to_ipv6_mapped().to_bits(),
-            None => v6.to_bits() & !u128::from(u64::MAX),
-        },
+    match client.to_canonical() {
+        IpAddr::V4(v4) => bits(v4.into()),
+        IpAddr::V6(v6) => v6.to_bits() & !u128::from(u64::MAX),
     }
 }
 
@@ -61,7 +95,7 @@ mod tests {
     use super::*;
 
     fn limits(requests_per_s: u32, credentials_per_s: u32) -> RateLimits {
-        RateLimits::new(Rates { requests_per_s, credentials_per_s, trusted_peers: vec!["10.0.0.1".parse().unwrap()] })
+        RateLimits::new(Rates { requests_per_s, credentials_per_s, trusted_peers: vec!["10.0.0.0/24".to_owned().try_into().unwrap()] })
     }
 
     #[test]
@@ -87,6 +121,17 @@ mod tests {
         assert_eq!(key("2001:db8:1:2::1"), key("2001:db8:1:2:ffff::9"));
         assert_ne!(key("2001:db8:1:2::1"), key("2001:db8:1:3::1"));
         assert_eq!(key("192.0.2.1"), key("::ffff:192.0.2.1"));
+    }
+
+    #[test]
+    fn a_network_is_its_prefix() {
+        let holds = |network: &str, address: &str| Network::try_from(network.to_owned()).unwrap().contains(address.parse().unwrap());
+        assert!(holds("10.0.0.0/8", "10.9.9.9") && !holds("10.0.0.0/8", "11.0.0.1") && holds("0.0.0.0/0", "1.2.3.4"));
+        assert!(holds("192.0.2.1", "192.0.2.1") && !holds("192.0.2.1", "192.0.2.2") && !holds("0.0.0.0/0", "2001:db8::1"));
+        assert!(holds("2001:db8::/32", "2001:db8:9::1") && holds("::/0", "2001:db8::1"));
+        for wrong in ["10.0.0.0/33", "10.0.0/8", "x", "10.0.0.0/-1", "10.0.0.0/"] {
+            assert!(Network::try_from(wrong.to_owned()).is_err(), "{wrong}");
+        }
     }
 
     #[test]

@@ -196,6 +196,8 @@ impl Inner {
             Ok(()) => {
                 shard.memory.insert(*key, object.clone(), object.bytes());
             }
+            // That says something about this moment, not about the object.
+            Err(ShieldError::Overloaded) => {}
             Err(error) => {
                 if shard.failed.len() >= FAILURES_MAX {
                     shard.failed.clear();
@@ -215,7 +217,7 @@ struct Fill {
 
 impl Drop for Fill {
     fn drop(&mut self) {
-        if self.object.whole().is_none() {
+        if !self.object.has_ended() {
             self.shield.settle(&self.key, &self.object, Err(ShieldError::Unavailable));
         }
     }

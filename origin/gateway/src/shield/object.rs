@@ -60,6 +60,11 @@ impl Object {
         self.parts.lock().unwrap_or_else(PoisonError::into_inner).bytes
     }
 
+    /// Whether no more bytes will come.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.parts.lock().unwrap_or_else(PoisonError::into_inner).end.is_some()
+    }
+
     /// The whole, once it has ended well.
     pub(crate) fn whole(&self) -> Option<Bytes> {
         let parts = self.parts.lock().unwrap_or_else(PoisonError::into_inner);
