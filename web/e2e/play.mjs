@@ -1,0 +1,155 @@
+// The page in a real browser, against a real system: log in, find a song, hear 35 seconds of it, and see the listen counted. With
+// ANTIPHON_KILL_EDGE=1 the edge then dies mid-song, and the music must go on beyond what was buffered.
+//
+//   ANTIPHON_RUN_JSON=.antiphon/run.json node e2e/play.mjs
+import assert from 'node:assert/strict';
+import { chromium } from 'playwright-core';
+import { api, holdEdgeDown, logIn, longestTrack, run, until } from './system.mjs';
+
+const HEARD_MS = 35_000;
+/** Seconds the player may buffer ahead, so that a dead edge is felt soon. */
+const MAX_BUFFER_S = 6;
+const FLAGS = [
+  '--no-sandbox',
+  '--disable-gpu',
+  '--disable-quic',
+  '--no-first-run',
+  '--disable-background-networking',
+  '--disable-component-update',
+  '--disable-sync',
+  '--autoplay-policy=no-user-gesture-required',
+];
+
+let passed = 0;
+let failed = 0;
+
+async function step(promise, body) {
+  const begun = Date.now();
+  try {
+    const answer = await body();
+    passed += 1;
+    console.log(`ok   ${promise} (${((Date.now() - begun) / 1000).toFixed(1)} s)`);
+    return answer;
+  } catch (error) {
+    failed += 1;
+    console.log(`FAIL ${promise}\n     ${error.stack ?? error}`);
+    throw error;
+  }
+}
+
+const browser = await chromium.launch({ executablePath: process.env.CHROMIUM_BIN ?? '/usr/bin/chromium', headless: true, args: FLAGS });
+const page = await browser.newPage();
+const said = [];
+/** Requests for segments, by the base they went to. */
+const segments = [];
+page.on('console', (message) => said.push(`${message.type()}: ${message.text()}`));
+page.on('pageerror', (error) => said.push(`uncaught: ${error.stack}`));
+page.on('requestfinished', (request) => {
+  const url = new URL(request.url());
+  if (url.pathname.endsWith('.m4s')) segments.push({ base: url.origin, path: url.pathname, at: Date.now() });
+});
+
+const audio = () =>
+  page.evaluate(() => {
+    const element = document.querySelector('audio');
+    const ends = Array.from({ length: element.buffered.length }, (_, i) => element.buffered.end(i));
+    return { at: element.currentTime, bufferedTo: Math.max(0, ...ends), paused: element.paused, volume: element.volume };
+  });
+
+try {
+  const token = await logIn(run.accounts.listener);
+  const track = await longestTrack(token);
+  const listener = page.getByRole('region', { name: 'Player' });
+
+  await step('a listener logs in', async () => {
+    await page.goto(`${run.page}?maxBuffer=${MAX_BUFFER_S}`);
+    await page.getByLabel('Email').fill(run.accounts.listener.email);
+    await page.getByLabel('Password').fill(run.accounts.listener.password);
+    await page.getByRole('button', { name: 'Log in' }).click();
+    await page.getByRole('searchbox').or(page.getByRole('combobox')).first().waitFor();
+  });
+
+  await step('the song is found as it is typed', async () => {
+    await page.locator('#search').pressSequentially(track.title, { delay: 40 });
+    await page.keyboard.press('Escape');
+    await page.locator(`[data-tracks] [data-track="${track.id}"]`).waitFor({ timeout: 15_000 });
+  });
+
+  await step('it plays, on a quality that says why', async () => {
+    await page.locator(`[data-tracks] [data-track="${track.id}"]`).click();
+    await until('sound', async () => (await audio()).at > 0.5, { within_ms: 20_000 });
+    const reason = await page.locator('[data-reason]').textContent();
+    assert.match(reason ?? '', /\w+/);
+    assert.ok(await listener.locator('[data-rung]').getAttribute('data-rung'));
+  });
+
+  await step(`${HEARD_MS / 1000} seconds are heard in as many`, async () => {
+    const from = await audio();
+    const begun = Date.now();
+    await until('35 s heard', async () => (await audio()).at >= HEARD_MS / 1000, { within_ms: HEARD_MS + 15_000 });
+    const heard_s = (await audio()).at - from.at;
+    assert.ok(heard_s >= ((Date.now() - begun) / 1000) * 0.9, `${heard_s} s of media in ${Date.now() - begun} ms: the music stalled`);
+    await listener.getByRole('button', { name: 'Pause' }).click();
+  });
+
+  await step('the listen is in the history, and counts', async () => {
+    const play = await until(
+      'a provisional play of 30 s or more',
+      async () => {
+        const { items } = await api('/v1/me/history', { token });
+        const of = ({ track: named }) => (typeof named === 'string' ? named : named.id);
+        return items.find((item) => of(item) === track.id && item.played_ms >= 30_000 && item.state === 'provisional');
+      },
+      { within_ms: 60_000, every_ms: 1_000 },
+    );
+    assert.ok(play.played_ms <= HEARD_MS + 5_000, `${play.played_ms} ms were credited`);
+  });
+
+  await step('nothing waits unsent', async () => {
+    const waiting = await page.evaluate(
+      () =>
+        new Promise((resolve, reject) => {
+          const opening = indexedDB.open('antiphon');
+          opening.onerror = () => reject(opening.error);
+          opening.onsuccess = () => {
+            const count = opening.result.transaction('events').objectStore('events').count();
+            count.onsuccess = () => resolve(count.result);
+          };
+        }),
+    );
+    assert.equal(waiting, 0);
+  });
+
+  await step('a reload resumes the song where it was', async () => {
+    const before = (await audio()).at;
+    await page.reload();
+    await listener.getByRole('button', { name: 'Play', exact: true }).click();
+    await until('sound after the reload', async () => (await audio()).at > before, { within_ms: 20_000 });
+    assert.ok((await audio()).at < before + 10, 'it did not begin where it was');
+  });
+
+  if (process.env.ANTIPHON_KILL_EDGE === '1') {
+    await step('the edge dies mid-song and the music goes on', async () => {
+      const before = await audio();
+      const release = holdEdgeDown();
+      const killed = Date.now();
+      try {
+        const beyond = before.bufferedTo + 8;
+        assert.ok(beyond < track.duration_ms / 1000, `the song (${track.duration_ms} ms) is too short for this test`);
+        await until(`the playhead beyond ${beyond.toFixed(1)} s`, async () => (await audio()).at > beyond, { within_ms: 40_000 });
+        const fromGateway = segments.filter(({ base, at }) => base === new URL(run.gateway).origin && at >= killed);
+        assert.ok(fromGateway.length > 0, 'no segment came from the gateway');
+        console.log(`     ${fromGateway.length} segments from the gateway; silence at most ${(Date.now() - killed) / 1000 - (beyond - before.at)} s`);
+      } finally {
+        release();
+      }
+    });
+  }
+} catch {
+  console.log(said.slice(-40).map((line) => `     ${line}`).join('\n'));
+  await page.screenshot({ path: process.env.ANTIPHON_SCREENSHOT ?? '/tmp/antiphon-play.png' }).catch(() => undefined);
+} finally {
+  await browser.close();
+}
+console.log(`${passed} passed, ${failed} failed`);
+process.exitCode = failed === 0 ? 0 : 1;
