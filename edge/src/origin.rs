@@ -6,6 +6,7 @@
 use std::{
     cell::RefCell,
     collections::{HashMap, VecDeque},
+    hash::Hash,
     pin::pin,
     rc::Rc,
     time::Duration,
@@ -29,26 +30,36 @@ const CARD_PATIENCE_MS: u64 = 1_500;
 const SHEET_PATIENCE_MS: u64 = 5_000;
 const MEDIA_PATIENCE_MS: u64 = 10_000;
 const HEALTH_PATIENCE_MS: u64 = 1_000;
-/// Parsed sheets an isolate remembers; one is a few kilobytes.
-const SHEETS_MAX: usize = 256;
+/// Sheets, and cards, that an isolate remembers; one is at most a few kilobytes.
+const REMEMBERED_MAX: usize = 512;
 const FETCHED_AT: &str = "antiphon-fetched-at";
 
 thread_local! {
-    static SHEETS: RefCell<Sheets> = RefCell::new(Sheets::default());
+    static SHEETS: RefCell<Remembered<MediaVersion, Rc<Sheet>>> = RefCell::new(Remembered::new());
+    static CARDS: RefCell<Remembered<TrackId, (Rc<Card>, UnixMs)>> = RefCell::new(Remembered::new());
 }
 
-/// The track's card: from the colo's cache while fresh, else from the catalogue, else an older one.
-pub(crate) async fn card(edge: &Edge<'_>, track: TrackId) -> Result<Card, Problem> {
+/// The track's card: from this isolate or the colo's cache while fresh, else from the catalogue, else an older one.
+pub(crate) async fn card(edge: &Edge<'_>, track: TrackId) -> Result<Rc<Card>, Problem> {
+    let age_ms = |fetched_at| edge.now.since(fetched_at);
     let key = cache::card_key(track);
-    let cached = cached_card(&key).await;
-    if let Some((card, fetched_at)) = &cached
-        && edge.now.since(*fetched_at) <= CARD_TTL_MS
+    let mut known = CARDS.with_borrow(|cards| cards.get(track));
+    if !known.as_ref().is_some_and(|(_, fetched_at)| age_ms(*fetched_at) <= CARD_TTL_MS) {
+        // Another isolate of this colo may have asked since.
+        known = cached_card(&key).await.or(known);
+    }
+    if let Some((card, fetched_at)) = &known
+        && age_ms(*fetched_at) <= CARD_TTL_MS
     {
-        return Ok(card.clone());
+        remember_card(card, *fetched_at);
+        return Ok(Rc::clone(card));
     }
     match fetch_card(edge, track).await {
         Ok(text) => {
-            let card: Card = serde_json::from_str(&text).map_err(|error| answer::fault("reading a card", &error))?;
+            let card: Rc<Card> = Rc::new(serde_json::from_str(&text).map_err(|error| answer::fault("reading a card", &error))?);
+            if card.track != track {
+                return Err(answer::fault("reading a card", &"it belongs to another track"));
+            }
             let stored = answer::text(
                 200,
                 &[
@@ -59,12 +70,13 @@ pub(crate) async fn card(edge: &Edge<'_>, track: TrackId) -> Result<Card, Proble
                 text,
             );
             edge.context.wait_until(cache::put(key, stored));
+            remember_card(&card, edge.now);
             Ok(card)
         }
         Err(problem) if problem.status < 500 => Err(problem),
-        Err(problem) => match cached {
-            Some((card, fetched_at)) if edge.now.since(fetched_at) <= CARD_STALE_MS => {
-                console_warn!("the card of {track} is {} ms old: {}", edge.now.since(fetched_at), problem.detail);
+        Err(problem) => match known {
+            Some((card, fetched_at)) if age_ms(fetched_at) <= CARD_STALE_MS => {
+                console_warn!("the card of {track} is {} ms old: {}", age_ms(fetched_at), problem.detail);
                 Ok(card)
             }
             _ => Err(problem),
@@ -72,11 +84,15 @@ pub(crate) async fn card(edge: &Edge<'_>, track: TrackId) -> Result<Card, Proble
     }
 }
 
-async fn cached_card(key: &str) -> Option<(Card, UnixMs)> {
+fn remember_card(card: &Rc<Card>, fetched_at: UnixMs) {
+    CARDS.with_borrow_mut(|cards| cards.insert(card.track, (Rc::clone(card), fetched_at)));
+}
+
+async fn cached_card(key: &str) -> Option<(Rc<Card>, UnixMs)> {
     let mut response = cache::get(key).await?;
     let fetched_at = answer::header(response.headers(), FETCHED_AT)?.parse().ok().map(UnixMs)?;
     let card = serde_json::from_str(&response.text().await.ok()?).ok()?;
-    Some((card, fetched_at))
+    Some((Rc::new(card), fetched_at))
 }
 
 async fn fetch_card(edge: &Edge<'_>, track: TrackId) -> Result<String, Problem> {
@@ -110,7 +126,7 @@ pub(crate) async fn sheet(edge: &Edge<'_>, version: MediaVersion) -> Result<Rc<S
         let stored = answer::text(200, &[("content-type", "application/json"), ("cache-control", IMMUTABLE)], text);
         edge.context.wait_until(cache::put(key, stored));
     }
-    SHEETS.with_borrow_mut(|sheets| sheets.insert(Rc::clone(&sheet)));
+    SHEETS.with_borrow_mut(|sheets| sheets.insert(version, Rc::clone(&sheet)));
     Ok(sheet)
 }
 
@@ -206,26 +222,28 @@ fn refused_by_origin(status: u16) -> Problem {
     Problem { status: if status == 503 { 503 } else { 502 }, ..Problem::unavailable("origin_failed", format!("the origin answered {status}"), 2) }
 }
 
-/// The sheets an isolate has parsed, oldest out first: what is popular is in the colo's cache anyway.
-#[derive(Default)]
-struct Sheets {
-    by_version: HashMap<MediaVersion, Rc<Sheet>>,
-    order: VecDeque<MediaVersion>,
+/// What an isolate has parsed, oldest out first: what is popular is in the colo's cache anyway.
+struct Remembered<K, V> {
+    by_key: HashMap<K, V>,
+    order: VecDeque<K>,
 }
 
-impl Sheets {
-    fn get(&self, version: MediaVersion) -> Option<Rc<Sheet>> {
-        self.by_version.get(&version).map(Rc::clone)
+impl<K: Copy + Eq + Hash, V: Clone> Remembered<K, V> {
+    fn new() -> Self {
+        Self { by_key: HashMap::new(), order: VecDeque::new() }
     }
 
-    fn insert(&mut self, sheet: Rc<Sheet>) {
-        let version = sheet.version;
-        if self.by_version.insert(version, sheet).is_none() {
-            self.order.push_back(version);
+    fn get(&self, key: K) -> Option<V> {
+        self.by_key.get(&key).cloned()
+    }
+
+    fn insert(&mut self, key: K, value: V) {
+        if self.by_key.insert(key, value).is_none() {
+            self.order.push_back(key);
         }
-        while self.order.len() > SHEETS_MAX {
+        while self.order.len() > REMEMBERED_MAX {
             if let Some(oldest) = self.order.pop_front() {
-                self.by_version.remove(&oldest);
+                self.by_key.remove(&oldest);
             }
         }
     }
