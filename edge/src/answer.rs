@@ -14,7 +14,8 @@ const PREFLIGHT_MAX_AGE_S: &str = "86400";
 
 /// The caller's request id when a log can hold it, else a new one.
 pub(crate) fn request_id(headers: &Headers) -> String {
-    let given = header(headers, REQUEST_ID).filter(|id| (8..=64).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-'));
+    let given =
+        header(headers, REQUEST_ID).filter(|id| (8..=64).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-'));
     given.unwrap_or_else(|| uuid::Builder::from_random_bytes(crate::random().unwrap_or_default()).into_uuid().to_string())
 }
 

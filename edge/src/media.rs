@@ -56,7 +56,8 @@ fn no_such_segment() -> Problem {
 }
 
 fn playlist_answer(request: &Request, etag: &str, text: String) -> Response {
-    let headers = [("content-type", playlist::CONTENT_TYPE), ("cache-control", CLIENT_PLAYLIST), ("vary", "Accept-Encoding"), ("etag", etag)];
+    let headers =
+        [("content-type", playlist::CONTENT_TYPE), ("cache-control", CLIENT_PLAYLIST), ("vary", "Accept-Encoding"), ("etag", etag)];
     let asked = |name| answer::header(request.headers(), name);
     if conditional::none_match(asked("if-none-match").as_deref(), etag) {
         return answer::with_headers(304, &headers, ResponseBody::Empty);

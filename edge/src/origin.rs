@@ -17,7 +17,10 @@ use protocol::{
     MediaVersion, Problem, Rung, TrackId, UnixMs, edge_auth,
     sheet::{Card, Sheet},
 };
-use worker::{AbortController, Delay, Fetch, Headers, Method, Request, RequestInit, RequestRedirect, Response, ResponseBody, console_warn, wasm_bindgen::JsValue};
+use worker::{
+    AbortController, Delay, Fetch, Headers, Method, Request, RequestInit, RequestRedirect, Response, ResponseBody, console_warn,
+    wasm_bindgen::JsValue,
+};
 
 use crate::{Edge, answer, cache, settings::Settings};
 
@@ -167,7 +170,8 @@ pub(crate) async fn send_batch(settings: &Settings, body: &str, now: UnixMs, pat
 
 /// `/readyz`: the edge serves what is cached even without its gateway, so a gateway that is away is said and is no reason to be unready.
 pub(crate) async fn readiness(settings: &Settings) -> Response {
-    let health = Request::new(&format!("{}/healthz", settings.gateway_url), Method::Get).map_err(|error| answer::fault("a request", &error));
+    let health =
+        Request::new(&format!("{}/healthz", settings.gateway_url), Method::Get).map_err(|error| answer::fault("a request", &error));
     let reachable = match health {
         Ok(request) => within(request, HEALTH_PATIENCE_MS).await.is_ok_and(|response| response.status_code() == 200),
         Err(_) => false,
@@ -219,7 +223,10 @@ pub(crate) fn unreachable_origin(error: &dyn std::fmt::Display) -> Problem {
 
 fn refused_by_origin(status: u16) -> Problem {
     console_warn!("the origin answered {status}");
-    Problem { status: if status == 503 { 503 } else { 502 }, ..Problem::unavailable("origin_failed", format!("the origin answered {status}"), 2) }
+    Problem {
+        status: if status == 503 { 503 } else { 502 },
+        ..Problem::unavailable("origin_failed", format!("the origin answered {status}"), 2)
+    }
 }
 
 /// What an isolate has parsed, oldest out first: what is popular is in the colo's cache anyway.

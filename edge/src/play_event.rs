@@ -25,10 +25,13 @@ pub(crate) async fn answer(edge: &Edge<'_>, request: Request) -> Result<Response
     let (post, mut rejected) = post.receive(claims.duration_ms, edge.now);
     let kept_places: Vec<usize> = (0..sent).filter(|place| !rejected.iter().any(|refusal| refusal.index == *place)).collect();
 
-    let envelope = Envelope { shard: claims.buffer, account: claims.pseudonym.to_string(), play: claims.play, streams: claims.plan.streams(), post };
+    let envelope =
+        Envelope { shard: claims.buffer, account: claims.pseudonym.to_string(), play: claims.play, streams: claims.plan.streams(), post };
     let (accepted, duplicate, conflicts, stop) = match keep(edge, &envelope).await? {
         Answer::Kept { accepted, duplicate, conflicts, stop } => (accepted, duplicate, conflicts, stop),
-        Answer::Full => return Err(Problem::unavailable("buffer_full", "heartbeats cannot be kept now: keep them and send them again", 30)),
+        Answer::Full => {
+            return Err(Problem::unavailable("buffer_full", "heartbeats cannot be kept now: keep them and send them again", 30));
+        }
         Answer::Failed => return Err(unavailable()),
     };
     rejected.extend(conflicts.into_iter().filter_map(|place| kept_places.get(place)).map(|index| Rejected {

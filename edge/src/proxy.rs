@@ -9,7 +9,8 @@ use crate::{Edge, answer, origin, route};
 const PATIENCE_MS: u64 = 60_000;
 
 /// Headers that only the edge or the gateway may say.
-const NOT_FROM_CLIENTS: [&str; 6] = [edge_auth::HEADER, "forwarded", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-real-ip"];
+const NOT_FROM_CLIENTS: [&str; 6] =
+    [edge_auth::HEADER, "forwarded", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-real-ip"];
 
 /// Passes `request` on.
 pub(crate) async fn answer(edge: &Edge<'_>, request: &Request) -> Result<Response, Problem> {

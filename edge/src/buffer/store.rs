@@ -139,7 +139,8 @@ impl Store {
 
     fn freeze(&self, now: UnixMs, posts_max: usize, bytes_max: usize) -> worker::Result<Option<Frozen>> {
         let limit = i64::try_from(posts_max).unwrap_or(i64::MAX);
-        let mut rows: Vec<Row> = self.sql.exec("SELECT id, body FROM posts ORDER BY id LIMIT ?", vec![Value::Integer(limit)])?.to_array()?;
+        let mut rows: Vec<Row> =
+            self.sql.exec("SELECT id, body FROM posts ORDER BY id LIMIT ?", vec![Value::Integer(limit)])?.to_array()?;
         let (mut fitting, mut bytes) = (0, 0);
         for row in &rows {
             if fitting > 0 && bytes + row.body.len() > bytes_max {
