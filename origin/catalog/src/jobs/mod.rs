@@ -1,0 +1,3 @@
+//! What runs beside the routes.
+
+pub(crate) mod counters;
