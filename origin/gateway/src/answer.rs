@@ -22,7 +22,10 @@ enum Body {
     Empty,
     Whole(Bytes),
     /// A known number of bytes that may still be arriving.
-    Stream { reader: Reader, bytes: u64 },
+    Stream {
+        reader: Reader,
+        bytes: u64,
+    },
 }
 
 impl Answer {
@@ -61,21 +64,20 @@ impl Answer {
         self
     }
 
-    /// Applies the conditions and the range of a GET to an answer whose content has a strong `etag`.
-    pub(crate) fn negotiated(mut self, request: &RequestHeader, etag: &str, ranges: bool) -> Self {
-        let quoted = format!("\"{etag}\"");
-        self = self.header("etag", &quoted);
-        if header_text(request, "if-none-match").is_some_and(|wanted| matches_etag(wanted, &quoted)) {
+    /// Applies the conditions of a GET, and to a stream its range. `etag` is written as in the header, quotes and all.
+    pub(crate) fn negotiated(mut self, request: &RequestHeader, etag: &str) -> Self {
+        self = self.header("etag", etag);
+        if header_text(request, "if-none-match").is_some_and(|wanted| matches_etag(wanted, etag)) {
             self.status = 304;
             self.body = Body::Empty;
             return self;
         }
         let total = match &self.body {
-            Body::Stream { bytes, .. } if ranges => *bytes,
-            _ => return self,
+            Body::Stream { bytes, .. } => *bytes,
+            Body::Empty | Body::Whole(_) => return self,
         };
         self = self.header("accept-ranges", "bytes");
-        let current = header_text(request, "if-range").is_none_or(|wanted| wanted == quoted);
+        let current = header_text(request, "if-range").is_none_or(|wanted| wanted == etag);
         match header_text(request, "range").filter(|_| current).map_or(Range::Ignored, |range| parse_range(range, total)) {
             Range::Ignored => self,
             Range::Unsatisfiable => {
@@ -129,6 +131,16 @@ impl Answer {
     }
 }
 
+/// The quality that a list header gives to `name` (RFC 9110 section 12.4.2); `None` when it is not in the list.
+pub(crate) fn quality(list: &str, name: &str) -> Option<f32> {
+    list.split(',').find_map(|item| {
+        let mut parts = item.split(';').map(str::trim);
+        let named = parts.next()?.eq_ignore_ascii_case(name);
+        let weight = || parts.find_map(|part| part.strip_prefix("q=").or_else(|| part.strip_prefix("Q=")));
+        named.then(weight).map(|weight| weight.map_or(1.0, |q| q.parse().unwrap_or(0.0)))
+    })
+}
+
 /// A header as text; one that is not text counts as absent.
 pub(crate) fn header_text<'a>(request: &'a RequestHeader, name: &str) -> Option<&'a str> {
     request.headers.get(name)?.to_str().ok()
@@ -136,7 +148,8 @@ pub(crate) fn header_text<'a>(request: &'a RequestHeader, name: &str) -> Option<
 
 /// RFC 9110 section 13.1.2: weak comparison, any of a list, or `*`.
 fn matches_etag(wanted: &str, etag: &str) -> bool {
-    wanted.trim() == "*" || wanted.split(',').any(|one| one.trim().trim_start_matches("W/") == etag)
+    let opaque = |tag: &str| tag.trim().trim_start_matches("W/").to_owned();
+    wanted.trim() == "*" || wanted.split(',').any(|one| opaque(one) == opaque(etag))
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -145,7 +158,10 @@ enum Range {
     Ignored,
     Unsatisfiable,
     /// `[from, to)`, never empty.
-    Bytes { from: u64, to: u64 },
+    Bytes {
+        from: u64,
+        to: u64,
+    },
 }
 
 fn parse_range(range: &str, total: u64) -> Range {
@@ -197,7 +213,7 @@ mod tests {
 
     #[test]
     fn any_listed_etag_matches() {
-        assert!(matches_etag("\"a\", W/\"b\"", "\"b\"") && matches_etag("*", "\"b\""));
+        assert!(matches_etag("\"a\", W/\"b\"", "\"b\"") && matches_etag("\"b\"", "W/\"b\"") && matches_etag("*", "\"b\""));
         assert!(!matches_etag("\"a\"", "\"b\"") && !matches_etag("b", "\"b\""));
     }
 }

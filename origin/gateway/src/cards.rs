@@ -6,8 +6,8 @@ use std::{sync::Arc, time::Duration};
 use moka::future::Cache;
 use protocol::{TrackId, sheet::Card};
 
-use crate::upstream::Services;
 use crate::routes::Service;
+use crate::upstream::Services;
 
 const CARDS_MAX: u64 = 100_000;
 

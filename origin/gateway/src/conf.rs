@@ -187,7 +187,10 @@ impl GatewayConf {
         anyhow::ensure!(self.upstream.connect_attempts > 0, "upstream.connect_attempts must be at least 1");
         anyhow::ensure!(self.playback.buffer_shards > 0, "playback.buffer_shards must be at least 1");
         anyhow::ensure!(self.playback.card_ttl_s <= 60, "playback.card_ttl_s is at most 60: a take-down must be heard within a minute");
-        anyhow::ensure!(self.tls.is_none() || cfg!(feature = "tls"), "tls is configured, but this binary was built without the `tls` feature");
+        anyhow::ensure!(
+            self.tls.is_none() || cfg!(feature = "tls"),
+            "tls is configured, but this binary was built without the `tls` feature"
+        );
         Ok(())
     }
 }
@@ -214,7 +217,10 @@ mod tests {
 
     #[test]
     fn one_limit_can_be_set_alone() {
-        let file = GatewayFile::parse("threads: 3\ngateway:\n  rates:\n    requests_per_s: 7\n    trusted_peers: [\"127.0.0.1\", \"2001:db8::/32\"]\n").unwrap();
+        let file = GatewayFile::parse(
+            "threads: 3\ngateway:\n  rates:\n    requests_per_s: 7\n    trusted_peers: [\"127.0.0.1\", \"2001:db8::/32\"]\n",
+        )
+        .unwrap();
         assert_eq!(file.server.threads, 3);
         assert_eq!(file.gateway.rates.requests_per_s, 7);
         assert_eq!(file.gateway.rates.credentials_per_s, Rates::default().credentials_per_s);

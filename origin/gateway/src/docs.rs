@@ -4,7 +4,8 @@
 use crate::answer::Answer;
 
 const PAGE: &str = include_str!("docs.html");
-const POLICY: &str = "default-src 'none'; connect-src 'self'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'";
+const POLICY: &str =
+    "default-src 'none'; connect-src 'self'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'";
 
 pub(crate) fn page() -> Answer {
     Answer::whole(200, "text/html; charset=utf-8", PAGE).header("content-security-policy", POLICY).header("cache-control", "no-cache")

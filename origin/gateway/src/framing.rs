@@ -184,7 +184,9 @@ mod tests {
 
     #[test]
     fn an_honest_request_passes() {
-        for lines in ["Content-Length: 12\r\n", "Transfer-Encoding: chunked\r\n", "", "X: a b\tc\r\n", "transfer-encoding:CHUNKED\r\n", "X:\r\n"] {
+        for lines in
+            ["Content-Length: 12\r\n", "Transfer-Encoding: chunked\r\n", "", "X: a b\tc\r\n", "transfer-encoding:CHUNKED\r\n", "X:\r\n"]
+        {
             assert_eq!(head(lines), Ok(()), "{lines:?}");
         }
         assert_eq!(check_http1_head(b"GET / HTTP/1.0\r\n\r\n"), Ok(()));
@@ -221,9 +223,21 @@ mod tests {
         assert_eq!(canonical_target(b"/v1/search?q=a%20b", 100), Ok(("/v1/search", Some("q=a%20b"))));
         assert_eq!(canonical_target(b"/", 100), Ok(("/", None)));
         assert_eq!(canonical_target(b"/.well-known/jwks.json", 100), Ok(("/.well-known/jwks.json", None)));
-        for target in
-            ["/v1//search", "/v1/../x", "/v1/./x", "/v1/%2e%2e/x", "/v1/x/", "/v1/a%2fb", "/v1\\x", "http://h/v1", "*", "", "/v1;x", "/a?b#c", "/a?b c"]
-        {
+        for target in [
+            "/v1//search",
+            "/v1/../x",
+            "/v1/./x",
+            "/v1/%2e%2e/x",
+            "/v1/x/",
+            "/v1/a%2fb",
+            "/v1\\x",
+            "http://h/v1",
+            "*",
+            "",
+            "/v1;x",
+            "/a?b#c",
+            "/a?b c",
+        ] {
             assert_eq!(canonical_target(target.as_bytes(), 100), Err(TargetError::NotCanonical), "{target}");
         }
         assert_eq!(canonical_target("/é".as_bytes(), 100), Err(TargetError::NotCanonical));

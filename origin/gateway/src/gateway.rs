@@ -11,7 +11,10 @@ use bytes::Bytes;
 use platform::{Clock, Config, objects::Objects};
 use protocol::{keys::TokenKeys, session::SessionVerifier};
 
-use crate::{cards::Cards, conf::GatewayConf, metrics::Metrics, play_event::Batches, rates::RateLimits, sheets::Sheets, shield::Shield, upstream::Services};
+use crate::{
+    cards::Cards, conf::GatewayConf, metrics::Metrics, play_event::Batches, rates::RateLimits, sheets::Sheets, shield::Shield,
+    upstream::Services,
+};
 
 /// The gateway's parts.
 pub(crate) struct Gateway {

@@ -10,8 +10,18 @@ pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id"
 /// Headers by which a proxy speaks to a service: a client's own are dropped. `antiphon-*` as a whole is ours
 /// (the edge's signature has been verified by then), and the client's address is set anew. Hop-by-hop headers are Pingora's business
 /// (RFC 9110 section 7.6.1).
-const PROXY_HEADERS: &[&str] =
-    &["forwarded", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-forwarded-port", "x-real-ip", "cf-connecting-ip", "true-client-ip", "x-original-url", "x-rewrite-url"];
+const PROXY_HEADERS: &[&str] = &[
+    "forwarded",
+    "x-forwarded-for",
+    "x-forwarded-host",
+    "x-forwarded-proto",
+    "x-forwarded-port",
+    "x-real-ip",
+    "cf-connecting-ip",
+    "true-client-ip",
+    "x-original-url",
+    "x-rewrite-url",
+];
 const OURS: &str = "antiphon-";
 
 /// Prepares the headers a service sees.
@@ -36,9 +46,13 @@ pub(crate) fn kept_request_id(given: Option<&HeaderValue>) -> Option<String> {
 }
 
 /// What any page may read of any public answer. No cookie is ever used, so `*` gives nothing away.
-const CORS: [(&str, &str); 3] = [
+const CORS: [(&str, &str); 4] = [
     ("access-control-allow-origin", "*"),
-    ("access-control-expose-headers", "Antiphon-Play, Antiphon-Ticket, Antiphon-Model, Server-Timing, Retry-After, X-Request-Id, Content-Range, ETag"),
+    (
+        "access-control-expose-headers",
+        "Antiphon-Play, Antiphon-Ticket, Antiphon-Model, Cache-Status, Content-Length, Content-Range, ETag, Location, Retry-After, Server-Timing, X-Request-Id",
+    ),
+    ("cross-origin-resource-policy", "cross-origin"),
     ("timing-allow-origin", "*"),
 ];
 

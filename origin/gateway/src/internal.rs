@@ -38,7 +38,8 @@ pub(crate) async fn sheet(gateway: &Gateway, path: &str) -> Result<Answer, Probl
 pub(crate) async fn range(gateway: &Gateway, path: &str) -> Result<Answer, Problem> {
     let key = parse_range(path).ok_or_else(no_such_media)?;
     let reader = gateway.shield.read(key).await.map_err(media::unavailable)?;
-    Ok(Answer::stream("audio/mp4", reader, key.length().unwrap_or_default()).header("cache-control", CACHE))
+    let status = reader.cache_status();
+    Ok(Answer::stream("audio/mp4", reader, key.length().unwrap_or_default()).header("cache-control", CACHE).header("cache-status", status))
 }
 
 /// `/internal/batches`: a frozen batch on its way to royalty, byte for byte; its answer, code for code.

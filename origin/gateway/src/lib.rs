@@ -88,7 +88,12 @@ pub fn run_until(
 
 /// HTTP, or HTTPS with HTTP/2 when a certificate is configured.
 #[cfg_attr(not(feature = "tls"), expect(clippy::unnecessary_wraps, unused_variables, reason = "only a certificate can be wrong"))]
-fn listen<A: HttpServerApp + Send + Sync + 'static>(service: &mut Service<A>, address: &str, gateway: &Gateway, conf: &ServerConf) -> anyhow::Result<()> {
+fn listen<A: HttpServerApp + Send + Sync + 'static>(
+    service: &mut Service<A>,
+    address: &str,
+    gateway: &Gateway,
+    conf: &ServerConf,
+) -> anyhow::Result<()> {
     #[cfg(feature = "tls")]
     if let Some(tls) = &gateway.conf.tls {
         use anyhow::Context as _;

@@ -12,7 +12,7 @@ use protocol::{
 };
 
 use crate::{
-    answer::{Answer, header_text},
+    answer::{Answer, header_text, quality},
     gateway::Gateway,
     media,
 };
@@ -78,14 +78,18 @@ fn no_such_track() -> Problem {
     Problem::new(404, "no_such_track", "there is no such track")
 }
 
+/// Whether JSON is preferred; without a word it is the playlist, as any HLS player expects.
 fn wants_json(request: &RequestHeader) -> bool {
-    header_text(request, "accept").is_some_and(|accept| accept.split(',').any(|one| one.split(';').next().unwrap_or_default().trim() == "application/json"))
+    let accept = header_text(request, "accept").unwrap_or_default();
+    let hls = [playlist::CONTENT_TYPE, "application/x-mpegurl", "audio/mpegurl"].into_iter().filter_map(|kind| quality(accept, kind));
+    quality(accept, "application/json").unwrap_or(0.0) > hls.fold(0.0, f32::max)
 }
 
 /// What the request says about the connection: CMCD headers or argument, and client hints.
 fn evidence(request: &RequestHeader, query: Option<&str>) -> Evidence {
     let header = |name| header_text(request, name);
-    let cmcd = ["cmcd-request", "cmcd-object", "cmcd-status", "cmcd-session"].into_iter().filter_map(header).fold(Cmcd::default(), Cmcd::with);
+    let cmcd =
+        ["cmcd-request", "cmcd-object", "cmcd-status", "cmcd-session"].into_iter().filter_map(header).fold(Cmcd::default(), Cmcd::with);
     let cmcd = argument(query, "CMCD").map_or(cmcd, |text| cmcd.with(&text));
     // Mbit/s with a fraction, by the Network Information API.
     let downlink_kbps = header("downlink").and_then(|text| text.trim().parse::<f64>().ok()).filter(|mbps| (0.0..1e6).contains(mbps));
@@ -111,7 +115,8 @@ mod tests {
     #[test]
     fn what_a_browser_and_a_player_say_is_read() {
         let mut request = RequestHeader::build("GET", b"/", None).unwrap();
-        for (name, value) in [("Downlink", "1.45"), ("ECT", "3g"), ("RTT", "150"), ("Save-Data", "on"), ("CMCD-Request", "bl=1000,mtp=900")] {
+        for (name, value) in [("Downlink", "1.45"), ("ECT", "3g"), ("RTT", "150"), ("Save-Data", "on"), ("CMCD-Request", "bl=1000,mtp=900")]
+        {
             request.insert_header(name, value).unwrap();
         }
         let said = evidence(&request, Some("CMCD=rtp%3D15000"));
@@ -131,7 +136,12 @@ mod tests {
 
     #[test]
     fn json_is_answered_when_it_is_asked_for() {
-        for (accept, expected) in [("application/json", true), ("text/html, application/json;q=0.9", true), ("*/*", false), ("application/vnd.apple.mpegurl", false)] {
+        for (accept, expected) in [
+            ("application/json", true),
+            ("text/html, application/json;q=0.9", true),
+            ("*/*", false),
+            ("application/vnd.apple.mpegurl, application/json;q=0.5", false),
+        ] {
             let mut request = RequestHeader::build("GET", b"/", None).unwrap();
             request.insert_header("accept", accept).unwrap();
             assert_eq!(wants_json(&request), expected, "{accept}");

@@ -12,29 +12,34 @@ use protocol::{
     sheet::Sheet,
     token::{self, Purpose, TokenError},
 };
-use sha2::{Digest as _, Sha256};
 
 use crate::{
-    answer::{Answer, header_text},
+    answer::{Answer, header_text, quality},
     gateway::Gateway,
     shield::{Key, ShieldError},
 };
 
-/// Under one token an object never changes; the token is the listener's own, so no shared cache may keep it.
-const CACHE: &str = "private, max-age=31536000, immutable";
+/// The same words as at the edge. Under one token an object never changes; the token is the listener's own, so no shared cache may keep it.
+const CACHE_SEGMENT: &str = "private, max-age=31536000, immutable";
+const CACHE_PLAYLIST: &str = "private, max-age=3600";
 const AUDIO: &str = "audio/mp4";
 
 /// Answers a signed media path.
 pub(crate) async fn answer(gateway: &Gateway, request: &RequestHeader, path: &str) -> Result<Answer, Problem> {
-    let named = media_path::parse(path).ok_or_else(no_such_segment)?;
-    let claims = token::verify(&gateway.token_keys, named.token, Purpose::Media, gateway.clock.now()).map_err(refuse_token)?;
-    manifest::allow_object(&claims, named.object)?;
+    // The tag before anything else of the path: who has no token learns nothing.
+    let token = path.strip_prefix(media_path::PREFIX).and_then(|rest| rest.split('/').next()).unwrap_or_default();
+    let claims = token::verify(&gateway.token_keys, token, Purpose::Media, gateway.clock.now()).map_err(refuse_token)?;
+    let object = media_path::parse(path).ok_or_else(no_such_segment)?.object;
+    manifest::allow_object(&claims, object)?;
     let sheet = gateway.sheets.get(claims.version).await.map_err(unavailable)?;
-    match named.object {
-        MediaObject::Index => Ok(playlist_answer(request, &manifest::index(&claims, &sheet))),
+    let version = claims.version;
+    match object {
+        MediaObject::Index => {
+            Ok(playlist_answer(request, &format!("W/\"{version}.index.{}\"", claims.rungs.bits()), &manifest::index(&claims, &sheet)))
+        }
         MediaObject::Playlist(rung) => {
             let text = playlist::media(&sheet, rung).ok_or_else(no_such_segment)?;
-            Ok(playlist_answer(request, &text))
+            Ok(playlist_answer(request, &format!("W/\"{version}.{rung}\""), &text))
         }
         MediaObject::Init(rung) => bytes_answer(gateway, request, &sheet, rung, sheet.init_range(rung), "init").await,
         MediaObject::Segment(rung, n) => bytes_answer(gateway, request, &sheet, rung, sheet.segment_range(rung, n), &n.to_string()).await,
@@ -52,31 +57,23 @@ async fn bytes_answer(
     let (offset, length) = range.ok_or_else(no_such_segment)?;
     let key = Key::Range { version: sheet.version, rung, offset, length: u64::from(length) };
     let reader = gateway.shield.read(key).await.map_err(unavailable)?;
-    let etag = format!("{}-{rung}-{name}", sheet.version);
-    Ok(Answer::stream(AUDIO, reader, u64::from(length)).header("cache-control", CACHE).negotiated(request, &etag, true))
+    let (etag, status) = (format!("\"{}.{rung}/{name}\"", sheet.version), reader.cache_status());
+    let answer = Answer::stream(AUDIO, reader, u64::from(length)).header("cache-control", CACHE_SEGMENT).header("cache-status", status);
+    Ok(answer.negotiated(request, &etag))
 }
 
-/// A playlist, gzipped when that is accepted: an hour of segments shrinks to a tenth.
-fn playlist_answer(request: &RequestHeader, text: &str) -> Answer {
-    let digest = hex::encode(Sha256::digest(text).first_chunk::<8>().copied().unwrap_or_default());
-    let packed = accepts_gzip(request).then(|| gzip(text.as_bytes())).flatten();
-    let answer = match packed {
-        // Another encoding is another representation, so its strong etag differs (RFC 9110 section 8.8.3.3).
-        Some(packed) => Answer::whole(200, playlist::CONTENT_TYPE, packed)
-            .header("content-encoding", "gzip")
-            .negotiated(request, &format!("{digest}-gzip"), false),
-        None => Answer::whole(200, playlist::CONTENT_TYPE, text.to_owned()).negotiated(request, &digest, false),
+/// A playlist, gzipped when that is accepted: an hour of segments shrinks to a tenth. The etag is weak, since it stands for both encodings.
+fn playlist_answer(request: &RequestHeader, etag: &str, text: &str) -> Answer {
+    let answer = match accepts_gzip(request).then(|| gzip(text.as_bytes())).flatten() {
+        Some(packed) => Answer::whole(200, playlist::CONTENT_TYPE, packed).header("content-encoding", "gzip"),
+        None => Answer::whole(200, playlist::CONTENT_TYPE, text.to_owned()),
     };
-    answer.header("vary", "Accept-Encoding").header("cache-control", CACHE)
+    answer.header("vary", "Accept-Encoding").header("cache-control", CACHE_PLAYLIST).negotiated(request, etag)
 }
 
 fn accepts_gzip(request: &RequestHeader) -> bool {
     let accepted = header_text(request, "accept-encoding").unwrap_or_default();
-    accepted.split(',').any(|coding| {
-        let (name, weight) = coding.split_once(';').unwrap_or((coding, ""));
-        let refused = weight.trim().strip_prefix("q=").is_some_and(|q| q.trim().parse::<f32>().is_ok_and(|q| q <= 0.0));
-        name.trim().eq_ignore_ascii_case("gzip") && !refused
-    })
+    quality(accepted, "gzip").or_else(|| quality(accepted, "*")).is_some_and(|quality| quality > 0.0)
 }
 
 fn gzip(text: &[u8]) -> Option<Vec<u8>> {
@@ -118,7 +115,9 @@ mod tests {
 
     #[test]
     fn gzip_is_used_when_it_is_accepted() {
-        for (encoding, expected) in [("gzip", true), ("br, GZIP;q=0.5", true), ("gzip;q=0", false), ("br", false), ("", false), ("gzip; q=0.0", false)] {
+        for (encoding, expected) in
+            [("gzip", true), ("br, GZIP;q=0.5", true), ("gzip;q=0, *", false), ("br", false), ("", false), ("*;q=0.1", true)]
+        {
             assert_eq!(accepts_gzip(&request(encoding)), expected, "{encoding}");
         }
     }

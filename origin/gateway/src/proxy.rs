@@ -118,7 +118,13 @@ impl ProxyHttp for Proxy {
     }
 
     // 4. Each piece of a forwarded body. Its declared length was judged in phase 1; a chunked one is counted here.
-    async fn request_body_filter(&self, _session: &mut Session, body: &mut Option<Bytes>, _end: bool, ctx: &mut Ctx) -> pingora::Result<()> {
+    async fn request_body_filter(
+        &self,
+        _session: &mut Session,
+        body: &mut Option<Bytes>,
+        _end: bool,
+        ctx: &mut Ctx,
+    ) -> pingora::Result<()> {
         ctx.body_bytes += body.as_ref().map_or(0, |piece| piece.len() as u64);
         if ctx.body_bytes > ctx.body_bytes_max {
             return Err(Error::new_down(ErrorType::HTTPStatus(413)));
@@ -153,7 +159,9 @@ impl ProxyHttp for Proxy {
         let request = session.req_header();
         let (method, path) = (request.method.as_str(), logged_path(request.uri.path()));
         match error {
-            Some(error) => tracing::warn!(request_id = ctx.request_id, method, path, status, ms, client = %ctx.client, %error, "request failed"),
+            Some(error) => {
+                tracing::warn!(request_id = ctx.request_id, method, path, status, ms, client = %ctx.client, %error, "request failed")
+            }
             None if status >= 500 => tracing::warn!(request_id = ctx.request_id, method, path, status, ms, client = %ctx.client, "request"),
             None => tracing::debug!(request_id = ctx.request_id, method, path, status, ms, client = %ctx.client, "request"),
         }
@@ -200,7 +208,10 @@ impl Proxy {
         // The edge asks for many listeners at once and is known by its signature, which is all that a GET of its needs checked.
         let by_signature = !ctx.public && method == Method::GET;
         if !by_signature && !self.0.rates.admit(ctx.client, route.as_ref().is_ok_and(|route| route.credentials)) {
-            return Err(Problem { retry_after_s: Some(1), ..Problem::new(429, "too_many_requests", "too many requests from this address") });
+            return Err(Problem {
+                retry_after_s: Some(1),
+                ..Problem::new(429, "too_many_requests", "too many requests from this address")
+            });
         }
         let route = match route {
             Ok(route) => route,
@@ -238,11 +249,15 @@ impl Proxy {
                 let (status, text) = health::ready(gateway);
                 Answer::whole(status, "application/json", text).header("cache-control", "no-store")
             }
-            Target::Here(Own::OpenApi) => Answer::whole(200, "application/json", gateway.openapi.clone()).header("cache-control", "no-cache"),
+            Target::Here(Own::OpenApi) => {
+                Answer::whole(200, "application/json", gateway.openapi.clone()).header("cache-control", "no-cache")
+            }
             Target::Here(Own::Docs) => docs::page(),
             Target::Here(Own::Media) => media::answer(gateway, request, path).await?,
             Target::Here(Own::Manifest) => manifest::answer(gateway, request, path, query).await?,
-            Target::Here(Own::PlayEvent) => play_event::answer(gateway, header_text(request, "content-type"), &body, &ctx.request_id).await?,
+            Target::Here(Own::PlayEvent) => {
+                play_event::answer(gateway, header_text(request, "content-type"), &body, &ctx.request_id).await?
+            }
             Target::Here(Own::InternalSheet) => internal::sheet(gateway, path).await?,
             Target::Here(Own::InternalMedia) => internal::range(gateway, path).await?,
             Target::Here(Own::InternalBatch) => internal::batch(gateway, body, &ctx.request_id).await?,
@@ -255,7 +270,11 @@ impl Proxy {
         let Some(raw) = session.as_http1().map(|session| session.get_headers_raw_bytes()) else { return Ok(()) };
         if raw.len() > self.0.conf.limits.head_bytes_max {
             session.set_keepalive(None);
-            return Err(Problem::new(431, "head_too_large", format!("the head is longer than {} bytes", self.0.conf.limits.head_bytes_max)));
+            return Err(Problem::new(
+                431,
+                "head_too_large",
+                format!("the head is longer than {} bytes", self.0.conf.limits.head_bytes_max),
+            ));
         }
         framing::check_http1_head(&raw).map_err(|error| {
             // After a head that can be read in two ways, no one knows where the next request begins.
@@ -285,14 +304,20 @@ impl Proxy {
         let service = ctx.upstream.map_or("a service", Service::name);
         match (error.etype(), error.esource()) {
             (ErrorType::HTTPStatus(413), _) => Some(too_large(ctx.body_bytes_max)),
-            (ErrorType::ReadTimedout | ErrorType::WriteTimedout, ErrorSource::Upstream) => {
-                Some(Problem { retry_after_s: Some(self.0.conf.upstream.retry_after_s), ..Problem::new(504, "upstream_timeout", format!("{service} did not answer in time")) })
-            }
+            (ErrorType::ReadTimedout | ErrorType::WriteTimedout, ErrorSource::Upstream) => Some(Problem {
+                retry_after_s: Some(self.0.conf.upstream.retry_after_s),
+                ..Problem::new(504, "upstream_timeout", format!("{service} did not answer in time"))
+            }),
             (_, ErrorSource::Upstream) => {
                 Some(Problem::unavailable("upstream_unavailable", format!("{service} does not answer"), self.0.conf.upstream.retry_after_s))
             }
-            (ErrorType::ReadTimedout, ErrorSource::Downstream) => Some(Problem::new(408, "request_timeout", "the request did not arrive in time")),
-            (ErrorType::ReadError | ErrorType::WriteError | ErrorType::ConnectionClosed | ErrorType::WriteTimedout, ErrorSource::Downstream) => None,
+            (ErrorType::ReadTimedout, ErrorSource::Downstream) => {
+                Some(Problem::new(408, "request_timeout", "the request did not arrive in time"))
+            }
+            (
+                ErrorType::ReadError | ErrorType::WriteError | ErrorType::ConnectionClosed | ErrorType::WriteTimedout,
+                ErrorSource::Downstream,
+            ) => None,
             (_, ErrorSource::Downstream) => Some(Problem::new(400, "malformed_request", "the request cannot be read")),
             (_, ErrorSource::Internal | ErrorSource::Unset) => Some(Problem::new(500, "internal", "something went wrong here")),
         }
@@ -325,7 +350,8 @@ fn check_length(request: &RequestHeader, bytes_max: u64) -> Result<(), Problem> 
 
 /// A whole, bounded body.
 async fn read_body(session: &mut Session, bytes_max: u64) -> Result<Bytes, Problem> {
-    let incomplete = |error: Box<Error>| Problem::new(400, "body_incomplete", format!("the body did not arrive: {}", error.etype().as_str()));
+    let incomplete =
+        |error: Box<Error>| Problem::new(400, "body_incomplete", format!("the body did not arrive: {}", error.etype().as_str()));
     if header_text(session.req_header(), "expect").is_some_and(|expect| expect.eq_ignore_ascii_case("100-continue")) {
         session.write_continue_response().await.map_err(incomplete)?;
     }

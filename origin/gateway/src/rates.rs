@@ -27,7 +27,8 @@ impl RateLimits {
     /// Counts a request; `false` when it is one too many.
     pub(crate) fn admit(&self, client: IpAddr, credentials: bool) -> bool {
         let key = client_key(client);
-        within(&self.requests, key, self.conf.requests_per_s) && (!credentials || within(&self.credentials, key, self.conf.credentials_per_s))
+        within(&self.requests, key, self.conf.requests_per_s)
+            && (!credentials || within(&self.credentials, key, self.conf.credentials_per_s))
     }
 
     /// The client's address: the peer's, or what a trusted peer says. Only the last entry was written by that peer.

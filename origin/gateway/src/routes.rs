@@ -140,7 +140,9 @@ const ROUTES: &[Route] = &[
     route(GET, "/v1/me/tracks", To(Ingest)),
     // The catalogue.
     route(&[Method::GET, Method::DELETE], "/v1/tracks/{id}", To(Catalog)),
+    route(GET, "/v1/me/likes", To(Catalog)),
     route(PUT_DELETE, "/v1/me/likes/{id}", To(Catalog)),
+    route(GET, "/v1/me/follows", To(Catalog)),
     route(PUT_DELETE, "/v1/me/follows/{id}", To(Catalog)),
     // Finding music.
     route(GET, "/v1/search", To(Search)),
@@ -240,7 +242,9 @@ mod tests {
 
     #[test]
     fn what_is_not_in_the_table_is_not_served() {
-        for path in ["/", "/v1", "/v1/tracks", "/v1/tracks/a/b/c", "/v1/media", "/internal/publications", "/internal/outbox", "/metrics", "/v1/me/likes"] {
+        for path in
+            ["/", "/v1", "/v1/tracks", "/v1/tracks/a/b/c", "/v1/media", "/internal/publications", "/internal/outbox", "/metrics", "/v1/me"]
+        {
             assert_eq!(find(&Method::GET, path).map(|route| route.target), Err(NoRoute::NotFound), "{path}");
         }
         let refused = find(&Method::POST, "/v1/tracks/0190").map(|route| route.target);

@@ -38,7 +38,8 @@ impl Services {
 
     /// Where Pingora connects for a service. A name is looked up each time, so that a service may move.
     pub(crate) async fn peer(&self, service: Service) -> pingora::Result<Box<HttpPeer>> {
-        let no_route = || pingora::Error::explain(pingora::ErrorType::ConnectNoRoute, format!("no address for {}", service.name())).into_up();
+        let no_route =
+            || pingora::Error::explain(pingora::ErrorType::ConnectNoRoute, format!("no address for {}", service.name())).into_up();
         let host = self.url(service).strip_prefix("http://").unwrap_or_default();
         let address: SocketAddr = match host.parse() {
             Ok(address) => address,

@@ -9,10 +9,11 @@ use std::{
         Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
-    time::SystemTime,
+    time::{Duration, SystemTime},
 };
 
 use bytes::Bytes;
+use protocol::UnixMs;
 use sha2::{Digest as _, Sha256};
 
 use super::{Key, lru::Lru};
@@ -37,7 +38,8 @@ impl Disk {
         // Another process may be about to hand over to this one (an upgrade), so only old leftovers are swept.
         fs::create_dir_all(disk.temporary_dir())?;
         for entry in fs::read_dir(disk.temporary_dir())?.flatten() {
-            let abandoned = entry.metadata().and_then(|meta| meta.modified()).is_ok_and(|at| at.elapsed().is_ok_and(|age| age.as_secs() > 60));
+            let abandoned =
+                entry.metadata().and_then(|meta| meta.modified()).is_ok_and(|at| at.elapsed().is_ok_and(|age| age.as_secs() > 60));
             if abandoned {
                 let _ = fs::remove_file(entry.path());
             }
@@ -74,15 +76,16 @@ impl Disk {
         self.files.lock().unwrap_or_else(PoisonError::into_inner).get(&name(key)).is_some()
     }
 
-    /// The object, when it is there and as long as its key says.
-    pub(crate) fn read(&self, key: &Key) -> Option<Bytes> {
+    /// The object, when it is there and as long as its key says; its file then counts as used `now`.
+    pub(crate) fn read(&self, key: &Key, now: UnixMs) -> Option<Bytes> {
         let name = name(key);
         let path = self.path(&name);
         let contents = fs::read(&path).ok().filter(|contents| key.length().is_none_or(|length| length == contents.len() as u64));
         match contents {
             Some(contents) => {
                 // So that the next process takes files over in the order of their use.
-                let _ = fs::File::options().append(true).open(&path).and_then(|file| file.set_modified(SystemTime::now()));
+                let used_at = SystemTime::UNIX_EPOCH + Duration::from_millis(u64::try_from(now.0).unwrap_or_default());
+                let _ = fs::File::options().append(true).open(&path).and_then(|file| file.set_modified(used_at));
                 Some(contents.into())
             }
             None => {
@@ -161,6 +164,8 @@ mod tests {
 
     use super::*;
 
+    const NOW: UnixMs = UnixMs(1_795_556_280_000);
+
     fn key(offset: u64) -> Key {
         Key::Range { version: MediaVersion([7; 16]), rung: Rung::Aac128, offset, length: 10 }
     }
@@ -173,11 +178,11 @@ mod tests {
             disk.write(&key(offset), &[offset as u8; 10]).unwrap();
         }
         assert_eq!(disk.bytes(), 30);
-        assert_eq!(disk.read(&key(0)), None);
+        assert_eq!(disk.read(&key(0), NOW), None);
         drop(disk);
         let disk = Disk::open(dir.path(), 30).unwrap();
         assert_eq!(disk.bytes(), 30);
-        assert_eq!(disk.read(&key(3)).as_deref(), Some([3; 10].as_slice()));
+        assert_eq!(disk.read(&key(3), NOW).as_deref(), Some([3; 10].as_slice()));
         drop(disk);
         assert_eq!(Disk::open(dir.path(), 10).unwrap().bytes(), 10);
     }
@@ -189,7 +194,7 @@ mod tests {
         disk.write(&key(0), &[1; 10]).unwrap();
         fs::write(disk.path(&name(&key(0))), [1; 4]).unwrap();
         assert!(disk.may_have(&key(0)));
-        assert_eq!(disk.read(&key(0)), None);
+        assert_eq!(disk.read(&key(0), NOW), None);
         assert!(!disk.may_have(&key(0)));
     }
 

@@ -34,7 +34,11 @@ use protocol::{MediaVersion, Rung, UnixMs};
 use tokio::sync::Semaphore;
 
 pub(crate) use self::object::Reader;
-use self::{disk::Disk, lru::Lru, object::Object};
+use self::{
+    disk::Disk,
+    lru::Lru,
+    object::{Object, Source, Taken},
+};
 use crate::{conf::ShieldConf, metrics::Metrics};
 
 /// What can be asked of the shield.
@@ -118,7 +122,14 @@ struct Shard {
 
 impl Shield {
     /// Opens the shield over what a former process left in `dir`.
-    pub(crate) fn open(conf: ShieldConf, dir: &Path, objects: Objects, bucket: String, clock: Clock, metrics: Arc<Metrics>) -> std::io::Result<Self> {
+    pub(crate) fn open(
+        conf: ShieldConf,
+        dir: &Path,
+        objects: Objects,
+        bucket: String,
+        clock: Clock,
+        metrics: Arc<Metrics>,
+    ) -> std::io::Result<Self> {
         let shard = || {
             let memory = Lru::new(conf.memory_bytes_max / SHARDS as u64);
             Mutex::new(Shard { memory, filling: HashMap::new(), failed: HashMap::new() })
@@ -134,7 +145,8 @@ impl Shield {
         if key.length().is_some_and(|length| length == 0 || length > self.0.conf.object_bytes_max) {
             return Err(ShieldError::NotFound);
         }
-        let mut reader = Reader::new(self.object(key));
+        let (object, taken) = self.object(key);
+        let mut reader = Reader::new(object, taken);
         reader.begun().await?;
         Ok(reader)
     }
@@ -154,20 +166,21 @@ impl Shield {
     }
 
     /// The object in memory, the one being filled, or a new one whose fill this call has begun.
-    fn object(&self, key: Key) -> Arc<Object> {
-        let Some(mut shard) = self.0.shard(&key) else { return Arc::new(Object::failed(ShieldError::Unavailable)) };
+    fn object(&self, key: Key) -> (Arc<Object>, Taken) {
+        let failed = |error| (Arc::new(Object::failed(error)), Taken::Memory);
+        let Some(mut shard) = self.0.shard(&key) else { return failed(ShieldError::Unavailable) };
         if let Some(object) = shard.memory.get(&key) {
             self.0.metrics.shield("memory");
-            return object.clone();
+            return (object.clone(), Taken::Memory);
         }
         if let Some(object) = shard.filling.get(&key) {
             self.0.metrics.shield("joined");
-            return object.clone();
+            return (object.clone(), Taken::Joined);
         }
         if let Some((until, error)) = shard.failed.get(&key) {
             if self.0.clock.now() < *until {
                 self.0.metrics.shield("failed_lately");
-                return Arc::new(Object::failed(error.clone()));
+                return failed(error.clone());
             }
             shard.failed.remove(&key);
         }
@@ -177,7 +190,7 @@ impl Shield {
         let fill = Fill { shield: self.0.clone(), key, object: object.clone() };
         // On its own: whoever asked may leave, the others stay.
         tokio::spawn(fill.run());
-        object
+        (object, Taken::Fetched)
     }
 }
 
@@ -227,7 +240,7 @@ impl Fill {
     async fn run(self) {
         if let Some(bytes) = self.from_disk().await {
             self.shield.metrics.shield("disk");
-            self.object.append(bytes);
+            self.object.append(Source::Disk, bytes);
             return self.shield.settle(&self.key, &self.object, Ok(()));
         }
         let wait = Duration::from_millis(self.shield.conf.fill_wait_ms_max);
@@ -250,7 +263,7 @@ impl Fill {
             return None;
         }
         let (shield, key) = (self.shield.clone(), self.key);
-        tokio::task::spawn_blocking(move || shield.disk.read(&key)).await.ok().flatten()
+        tokio::task::spawn_blocking(move || shield.disk.read(&key, shield.clock.now())).await.ok().flatten()
     }
 
     /// Appends what the store sends; good only when it is as long as the key says.
@@ -272,7 +285,7 @@ impl Fill {
             if bytes > bytes_max {
                 return Err(ShieldError::Corrupt);
             }
-            self.object.append(chunk);
+            self.object.append(Source::Store, chunk);
         }
         if self.key.length().is_some_and(|length| length != bytes) { Err(ShieldError::Corrupt) } else { Ok(()) }
     }

@@ -15,8 +15,16 @@ pub(crate) struct Object {
     changed: watch::Sender<()>,
 }
 
+/// Where an object came from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Source {
+    Disk,
+    Store,
+}
+
 #[derive(Default)]
 struct Parts {
+    source: Option<Source>,
     chunks: Vec<Bytes>,
     bytes: u64,
     end: Option<Result<(), ShieldError>>,
@@ -33,8 +41,9 @@ impl Object {
         object
     }
 
-    pub(crate) fn append(&self, chunk: Bytes) {
+    pub(crate) fn append(&self, source: Source, chunk: Bytes) {
         self.change(|parts| {
+            parts.source = Some(source);
             parts.bytes += chunk.len() as u64;
             parts.chunks.push(chunk);
         });
@@ -95,18 +104,41 @@ impl Parts {
     }
 }
 
+/// How a reader came to its object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Taken {
+    /// It was in memory.
+    Memory,
+    /// Another reader had begun to fetch it.
+    Joined,
+    /// This reader began to fetch it.
+    Fetched,
+}
+
 /// Reads one object, or a range of it.
 pub(crate) struct Reader {
     object: Arc<Object>,
+    taken: Taken,
     changed: watch::Receiver<()>,
     at: u64,
     end: u64,
 }
 
 impl Reader {
-    pub(crate) fn new(object: Arc<Object>) -> Self {
+    pub(crate) fn new(object: Arc<Object>, taken: Taken) -> Self {
         let changed = object.changed.subscribe();
-        Self { object, changed, at: 0, end: u64::MAX }
+        Self { object, taken, changed, at: 0, end: u64::MAX }
+    }
+
+    /// What became of the read, once begun, for the `Cache-Status` header (RFC 9211).
+    pub(crate) fn cache_status(&self) -> &'static str {
+        let source = self.object.parts.lock().unwrap_or_else(PoisonError::into_inner).source;
+        match (self.taken, source) {
+            (Taken::Memory, _) => "antiphon-shield; hit; detail=memory",
+            (_, Some(Source::Disk)) => "antiphon-shield; hit; detail=disk",
+            (Taken::Joined, _) => "antiphon-shield; fwd=miss; stored; collapsed",
+            (Taken::Fetched, _) => "antiphon-shield; fwd=miss; stored",
+        }
     }
 
     /// Reads only `[from, to)`.
@@ -173,31 +205,31 @@ mod tests {
     #[tokio::test]
     async fn readers_that_come_early_late_and_for_a_part_all_get_their_bytes() {
         let object = Arc::new(Object::empty());
-        let early = tokio::spawn(Reader::new(object.clone()).whole());
-        let part = tokio::spawn(Reader::new(object.clone()).within(2, 5).whole());
-        object.append(Bytes::from_static(b"abc"));
+        let early = tokio::spawn(Reader::new(object.clone(), Taken::Joined).whole());
+        let part = tokio::spawn(Reader::new(object.clone(), Taken::Joined).within(2, 5).whole());
+        object.append(Source::Store, Bytes::from_static(b"abc"));
         tokio::task::yield_now().await;
-        let mut between = Reader::new(object.clone());
+        let mut between = Reader::new(object.clone(), Taken::Joined);
         between.begun().await.unwrap();
         assert_eq!(between.next().await.unwrap().unwrap(), "abc");
-        object.append(Bytes::from_static(b"def"));
+        object.append(Source::Store, Bytes::from_static(b"def"));
         object.end(Ok(()));
         assert_eq!(between.whole().await.unwrap(), "def");
         assert_eq!(early.await.unwrap().unwrap(), "abcdef");
         assert_eq!(part.await.unwrap().unwrap(), "cde");
-        assert_eq!(Reader::new(object.clone()).whole().await.unwrap(), "abcdef");
+        assert_eq!(Reader::new(object.clone(), Taken::Joined).whole().await.unwrap(), "abcdef");
         assert_eq!(object.whole().unwrap(), "abcdef");
     }
 
     #[tokio::test]
     async fn a_failure_is_told_before_the_first_byte_and_after_it() {
         let object = Arc::new(Object::failed(ShieldError::NotFound));
-        assert_eq!(Reader::new(object).begun().await, Err(ShieldError::NotFound));
+        assert_eq!(Reader::new(object, Taken::Joined).begun().await, Err(ShieldError::NotFound));
         let object = Arc::new(Object::empty());
-        object.append(Bytes::from_static(b"abc"));
+        object.append(Source::Store, Bytes::from_static(b"abc"));
         object.end(Err(ShieldError::Unavailable));
         object.end(Ok(()));
-        let mut reader = Reader::new(object.clone());
+        let mut reader = Reader::new(object.clone(), Taken::Joined);
         assert_eq!(reader.begun().await, Ok(()));
         assert_eq!(reader.next().await.unwrap().unwrap(), "abc");
         assert_eq!(reader.next().await, Err(ShieldError::Unavailable));

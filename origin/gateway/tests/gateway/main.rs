@@ -21,7 +21,10 @@ async fn raw(system: &System, request: &str) -> String {
     let mut stream = tokio::net::TcpStream::connect(&system.address).await.unwrap();
     stream.write_all(request.as_bytes()).await.unwrap();
     let mut answer = Vec::new();
-    tokio::time::timeout(Duration::from_secs(5), stream.read_to_end(&mut answer)).await.expect("the connection is closed").unwrap_or_default();
+    tokio::time::timeout(Duration::from_secs(5), stream.read_to_end(&mut answer))
+        .await
+        .expect("the connection is closed")
+        .unwrap_or_default();
     String::from_utf8_lossy(&answer).into_owned()
 }
 
@@ -105,7 +108,9 @@ async fn a_batch_is_forwarded_byte_for_byte_only_when_its_own_bytes_were_signed(
     let system = System::start(dir.path(), "").await;
     let batch = br#"{"buffer":"7","epoch":"e","number":1,"frozen_at_ms":1,"posts":[]}"#.as_slice();
     let signature = edge_auth::sign(&system.keys.edge_secret, "POST", "/internal/batches", batch, now());
-    let send = |bytes: Vec<u8>| system.http.post(format!("{}/internal/batches", system.url)).header(edge_auth::HEADER, &signature).body(bytes).send();
+    let send = |bytes: Vec<u8>| {
+        system.http.post(format!("{}/internal/batches", system.url)).header(edge_auth::HEADER, &signature).body(bytes).send()
+    };
     let altered = String::from_utf8_lossy(batch).replace("\"7\"", "\"8\"").into_bytes();
     assert_eq!(code(send(altered).await.unwrap()).await, "edge_signature_invalid");
     assert!(system.behind.batches.lock().unwrap().is_empty());
@@ -123,14 +128,20 @@ async fn a_thousand_misses_are_one_read_of_the_object_store() {
     let dir = tempfile::tempdir().unwrap();
     let system = System::start(dir.path(), "").await;
     system.behind.store_delay_ms.store(300, Ordering::SeqCst);
-    let (path, expected) = (format!("/internal/media/{VERSION}/aac-256/{INIT_BYTES}-{}", SEGMENT_BYTES[1]), media_bytes(u64::from(INIT_BYTES), SEGMENT_BYTES[1]));
+    let (path, expected) = (
+        format!("/internal/media/{VERSION}/aac-256/{INIT_BYTES}-{}", SEGMENT_BYTES[1]),
+        media_bytes(u64::from(INIT_BYTES), SEGMENT_BYTES[1]),
+    );
     let answers = futures::future::join_all((0..1_000).map(|_| async {
         let answer = system.edge_get(&path).await;
-        (answer.status().as_u16(), answer.bytes().await.unwrap())
+        let became = answer.headers()["cache-status"].to_str().unwrap().to_owned();
+        (answer.status().as_u16(), became, answer.bytes().await.unwrap())
     }))
     .await;
-    assert!(answers.iter().all(|(status, bytes)| *status == 200 && *bytes == expected));
+    assert!(answers.iter().all(|(status, _, bytes)| *status == 200 && *bytes == expected));
     assert_eq!(system.store_reads(), 1);
+    assert_eq!(answers.iter().filter(|(_, became, _)| became == "antiphon-shield; fwd=miss; stored").count(), 1);
+    assert_eq!(system.edge_get(&path).await.headers()["cache-status"], "antiphon-shield; hit; detail=memory");
     system.stop().await;
 }
 
@@ -218,7 +229,9 @@ async fn a_playlist_is_gzipped_for_those_who_take_it() {
     let packed = system.http.get(&path).header("accept-encoding", "gzip").send().await.unwrap();
     assert_eq!(packed.headers()["content-encoding"], "gzip");
     assert_eq!(packed.headers()["vary"], "Accept-Encoding");
-    assert_ne!(packed.headers()["etag"], plain.headers()["etag"]);
+    assert_eq!(packed.headers()["cache-control"], "private, max-age=3600");
+    let etag = plain.headers()["etag"].clone();
+    assert_eq!(system.http.get(&path).header("if-none-match", etag).send().await.unwrap().status(), 304);
     let packed = packed.bytes().await.unwrap();
     let mut unpacked = String::new();
     std::io::Read::read_to_string(&mut flate2::read::GzDecoder::new(packed.as_ref()), &mut unpacked).unwrap();
@@ -250,7 +263,13 @@ async fn a_manifest_is_decided_here_and_outlives_the_catalogue() {
     assert_eq!(json["start"], "aac-128");
     let first = json["first"]["segment_url"].as_str().unwrap().to_owned();
     assert_eq!(system.get(&first).await.bytes().await.unwrap(), media_bytes(u64::from(INIT_BYTES), SEGMENT_BYTES[0]));
-    let unknown = system.http.get(format!("{}/v1/tracks/{}/manifest", system.url, uuid::Uuid::now_v7())).bearer_auth(system.session()).send().await.unwrap();
+    let unknown = system
+        .http
+        .get(format!("{}/v1/tracks/{}/manifest", system.url, protocol::TrackId::v7(now(), [7; 10])))
+        .bearer_auth(system.session())
+        .send()
+        .await
+        .unwrap();
     assert_eq!((unknown.status().as_u16(), code(unknown).await.as_str()), (503, "catalogue_unavailable"));
     system.stop().await;
 }
@@ -261,7 +280,14 @@ async fn events_are_acknowledged_only_once_royalty_has_them() {
     let system = System::start(dir.path(), "").await;
     let ticket = system.token(Purpose::Event, now().plus_ms(60_000));
     let event = |seq: u32, to_ms: u32| json!({"seq": seq, "kind": "progress", "from_ms": 0, "to_ms": to_ms});
-    let post = |body: Value| system.http.post(format!("{}/v1/me/play-event", system.url)).header("content-type", "text/plain;charset=UTF-8").body(body.to_string()).send();
+    let post = |body: Value| {
+        system
+            .http
+            .post(format!("{}/v1/me/play-event", system.url))
+            .header("content-type", "text/plain;charset=UTF-8")
+            .body(body.to_string())
+            .send()
+    };
     let good = json!({"ticket": ticket, "sender": "s", "events": [event(0, 5_000), event(1, 99_000_000)]});
 
     system.behind.royalty_down.store(true, Ordering::SeqCst);
@@ -381,6 +407,7 @@ async fn media_outlives_a_restart_and_a_dead_store() {
     behind.store_down.store(true, Ordering::SeqCst);
     let system = System::start_over(dir.path(), "", behind).await;
     let answer = system.get(&format!("{}/{kept}", system.media())).await;
+    assert_eq!(answer.headers()["cache-status"], "antiphon-shield; hit; detail=disk");
     assert_eq!(answer.bytes().await.unwrap(), media_bytes(u64::from(INIT_BYTES), SEGMENT_BYTES[0]));
     assert_eq!(system.store_reads(), 2);
 

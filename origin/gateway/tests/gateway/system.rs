@@ -322,7 +322,8 @@ async fn echo(request: Request) -> Response {
         tokio::time::sleep(Duration::from_millis(ms)).await;
     }
     let body = axum::body::to_bytes(body, usize::MAX).await.unwrap_or_default();
-    let headers: HashMap<_, _> = parts.headers.iter().map(|(name, value)| (name.to_string(), value.to_str().unwrap_or_default().to_owned())).collect();
+    let headers: HashMap<_, _> =
+        parts.headers.iter().map(|(name, value)| (name.to_string(), value.to_str().unwrap_or_default().to_owned())).collect();
     axum::Json(serde_json::json!({
         "method": parts.method.as_str(), "path": parts.uri.path(), "query": query, "headers": headers, "body_bytes": body.len(),
     }))
