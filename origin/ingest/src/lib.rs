@@ -1,0 +1,3 @@
+//! ingest
+
+pub mod media;
