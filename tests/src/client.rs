@@ -121,6 +121,12 @@ impl Client {
         Self::logged_in(base, &credentials).await
     }
 
+    /// The same client with another access token, or none.
+    #[must_use]
+    pub fn with_token(&self, token: Option<&str>) -> Self {
+        Self { token: token.map(str::to_owned), ..self.clone() }
+    }
+
     /// The same session at another address.
     #[must_use]
     pub fn at(&self, base: &str) -> Self {
@@ -285,7 +291,7 @@ impl Listener {
         let mut bases = [&system.run.edge, &system.run.gateway].into_iter().cycle();
         eventually("a heartbeat is acknowledged", Duration::from_secs(120), || {
             let base = bases.next().cloned().unwrap_or_default();
-            let (client, body) = (Client { token: None, ..self.client.at(&base) }, body.clone());
+            let (client, body) = (self.client.at(&base).with_token(None), body.clone());
             async move { client.send(Method::POST, "/v1/me/play-event", Some(&body)).await?.expect(202) }
         })
         .await

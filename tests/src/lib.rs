@@ -4,6 +4,7 @@
 
 pub mod audio;
 pub mod client;
+pub mod foreign;
 pub mod runner;
 pub mod system;
 

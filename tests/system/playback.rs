@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use reqwest::Method;
-use whole_system_tests::{Client, Listener, System, client::answer, eventually};
+use whole_system_tests::{Client, Listener, System, client::answer, eventually, foreign};
 
 /// A published track: the first the catalogue lists under the tests' own title.
 pub(crate) async fn any_track(client: &Client) -> Result<String> {
@@ -71,4 +71,21 @@ pub(crate) async fn the_music_goes_on_when_the_edge_is_gone(system: &System) -> 
         answer(client.request(Method::GET, "/healthz")).await?.expect(200).map(drop)
     })
     .await
+}
+
+/// Every playlist of a play, read by parsers that nobody here wrote.
+pub(crate) async fn every_playlist_is_read_by_foreign_parsers(system: &System) -> Result<()> {
+    let client = Client::logged_in(&system.run.edge, &system.run.accounts.listener).await?;
+    let track = any_track(&client).await?;
+    let play = Listener::begin(&client, &track).await?;
+    let index = play.manifest["playlist_url"].as_str().context("playlist_url")?;
+    let mut playlists = vec![answer(client.request(Method::GET, &format!("/v1/tracks/{track}/manifest"))).await?.body.text()];
+    for object in ["index.m3u8", "aac-64.m3u8", "aac-128.m3u8", "aac-256.m3u8"] {
+        playlists.push(answer(client.request(Method::GET, &index.replace("index.m3u8", object))).await?.body.text());
+    }
+    let found = foreign::parse(&playlists).await?;
+    let (multivariant, media) = found.split_at(2);
+    ensure!(multivariant.iter().all(|found| found == "multivariant 3"), "{found:?}");
+    ensure!(media.iter().all(|found| Some(found) == media.first() && found.starts_with("media ")), "rungs differ: {found:?}");
+    Ok(())
 }

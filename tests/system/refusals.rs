@@ -21,7 +21,7 @@ pub(crate) async fn a_call_without_a_good_session_is_refused(system: &System) ->
         for path in &paths {
             client.send(Method::GET, path, None).await?.refused(401, "session_missing").with_context(|| path.clone())?;
             for forged in ["x", "e30.e30.e30", "eyJhbGciOiJub25lIiwidHlwIjoiSldUIiwia2lkIjoiazEifQ.e30."] {
-                let client = Client { token: Some(forged.to_owned()), ..client.clone() };
+                let client = client.with_token(Some(forged));
                 client.send(Method::GET, path, None).await?.refused(401, "session_invalid").with_context(|| format!("{path} {forged}"))?;
             }
         }

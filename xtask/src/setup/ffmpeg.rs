@@ -1,8 +1,9 @@
 //! ffmpeg, which encodes uploads: `FFMPEG_BIN`, the system's, else the static one that a PyPI package carries.
-use std::{path::PathBuf, process::Command};
+use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 
+use super::pypi;
 use crate::{say, shell, workspace::Workspace};
 
 const PYPI_PACKAGE: &str = "imageio-ffmpeg";
@@ -15,13 +16,8 @@ pub(super) fn ensure(workspace: &Workspace) -> Result<()> {
     }
     let home = workspace.tool(PYPI_PACKAGE, PYPI_VERSION);
     say::step(&format!("installing ffmpeg from the PyPI package {PYPI_PACKAGE} into {}", home.display()));
-    shell::output(
-        Command::new("python3")
-            .args(["-m", "pip", "install", "--quiet", "--no-deps", "--disable-pip-version-check", "--target"])
-            .arg(&home)
-            .arg(format!("{PYPI_PACKAGE}=={PYPI_VERSION}")),
-    )
-    .context("ffmpeg is missing and could not be fetched; on Debian, as root: apt-get install ffmpeg")?;
+    pypi::install(PYPI_PACKAGE, PYPI_VERSION, &home)
+        .context("ffmpeg is missing and could not be fetched; on Debian, as root: apt-get install ffmpeg")?;
     find(workspace).map(drop)
 }
 

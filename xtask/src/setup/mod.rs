@@ -8,6 +8,7 @@ pub(crate) mod debian;
 pub(crate) mod ffmpeg;
 pub(crate) mod node;
 pub(crate) mod postgres;
+mod pypi;
 
 use anyhow::Result;
 
@@ -46,6 +47,9 @@ pub(crate) fn ensure(workspace: &Workspace, purpose: Purpose) -> Result<()> {
     if purpose >= Purpose::Run {
         postgres::ensure(workspace)?;
         ffmpeg::ensure(workspace)?;
+    }
+    if purpose >= Purpose::Test {
+        pypi::ensure_test_tools(workspace)?;
     }
     cargo_tools::ensure(workspace)?;
     node::ensure(workspace, purpose)
