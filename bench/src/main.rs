@@ -1,0 +1,58 @@
+//! Benchmarks against a running system, side by side with what they are compared to, in one run on one machine.
+//!
+//! ```text
+//! run.json ──► scene: log in, tracks, URLs ──► ttfb: edge │ empty Worker │ edge ──delay proxy──► gateway ──► a Markdown table
+//! ```
+
+use std::{path::PathBuf, process::ExitCode};
+
+use clap::{Parser, Subcommand};
+
+mod client;
+mod delay_proxy;
+mod machine;
+mod running;
+mod scene;
+mod stats;
+mod ttfb;
+
+/// Benchmarks of a running system (`cargo xtask run`).
+#[derive(Debug, Parser)]
+#[command(name = "bench", version)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Time to first byte at the edge, beside an empty Worker.
+    ///
+    /// Example: bench ttfb --run .antiphon/run.json --rounds 500 > docs/ttfb.md
+    Ttfb(ttfb::Options),
+}
+
+/// Where a running system describes itself.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct System {
+    /// The run.json of the system.
+    #[arg(long = "run", value_name = "FILE", default_value = ".antiphon/run.json")]
+    pub(crate) run_json: PathBuf,
+    /// The work tree, with edge/serve.mjs and edge/node_modules.
+    #[arg(long, value_name = "DIR", default_value = ".")]
+    pub(crate) root: PathBuf,
+}
+
+fn main() -> ExitCode {
+    let Command::Ttfb(options) = Arguments::parse().command;
+    match ttfb::run(&options) {
+        Ok(table) => {
+            println!("{table}");
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            eprintln!("bench: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
