@@ -122,8 +122,11 @@ impl Answer {
             Body::Whole(bytes) => session.write_response_body(Some(bytes), true).await,
             Body::Stream { mut reader, .. } => {
                 let broke_off = |error| pingora::Error::because(pingora::ErrorType::ReadError, "media broke off", error);
-                while let Some(chunk) = reader.next().await.map_err(broke_off)? {
-                    session.write_response_body(Some(chunk), false).await?;
+                while let Some(mut chunk) = reader.next().await.map_err(broke_off)? {
+                    while !chunk.is_empty() {
+                        let piece = chunk.split_to(chunk.len().min(PIECE_BYTES));
+                        session.write_response_body(Some(piece), false).await?;
+                    }
                 }
                 session.write_response_body(None, true).await
             }
@@ -140,6 +143,9 @@ pub(crate) fn quality(list: &str, name: &str) -> Option<f32> {
         named.then(weight).map(|weight| weight.map_or(1.0, |q| q.parse().unwrap_or(0.0)))
     })
 }
+
+/// A client has the idle limit's time to take each piece, so a slow one gets a large segment in many.
+const PIECE_BYTES: usize = 64 * 1024;
 
 /// A header as text; one that is not text counts as absent.
 pub(crate) fn header_text<'a>(request: &'a RequestHeader, name: &str) -> Option<&'a str> {

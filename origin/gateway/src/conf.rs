@@ -159,7 +159,10 @@ pub(crate) struct TlsConf {
 impl GatewayFile {
     /// Reads the file, or the defaults when there is none.
     pub(crate) fn load(path: Option<&Path>) -> anyhow::Result<Self> {
-        let Some(path) = path else { return Self::parse("---\n{}\n") };
+        let Some(path) = path else {
+            let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+            return Self::parse(&format!("threads: {threads}\n"));
+        };
         let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
         Self::parse(&text).with_context(|| format!("cannot use {}", path.display()))
     }

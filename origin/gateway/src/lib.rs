@@ -47,7 +47,7 @@ use pingora::{
 
 use crate::{conf::GatewayFile, gateway::Gateway, metrics::Admin, proxy::Proxy, stop::Stop};
 
-/// Serves until SIGTERM (finish what is under way), SIGQUIT (hand the sockets to a new process) or SIGINT (at once).
+/// Serves until SIGTERM (finish what is under way) or SIGINT (at once).
 ///
 /// `openapi` is the merged document of all services, shown at `/openapi.json` and `/docs`; `conf_file` is `pingora.yaml`, whose defaults
 /// hold without it. Blocks: Pingora has its own runtimes, so call it from a plain thread.
