@@ -165,8 +165,7 @@ fn judge_post(post: &StoredPost, keys: &TokenKeys, now: UnixMs, plays: &BTreeMap
         TokenError::Invalid => "ticket_invalid",
         TokenError::Expired => "ticket_expired",
     })?;
-    let sender_is_good =
-        (1..=SENDER_CHARS_MAX).contains(&post.sender.len()) && post.sender.bytes().all(|byte| byte.is_ascii_graphic());
+    let sender_is_good = (1..=SENDER_CHARS_MAX).contains(&post.sender.len()) && post.sender.bytes().all(|byte| byte.is_ascii_graphic());
     if !sender_is_good {
         return Err("bad_sender");
     }

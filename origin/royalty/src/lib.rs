@@ -39,6 +39,7 @@ use tokio::sync::Notify;
 use utoipa::openapi::OpenApi;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
+use crate::store::partitions::Partitions;
 pub use crate::{
     error::RoyaltyError,
     money::{Currency, Money},
@@ -46,7 +47,6 @@ pub use crate::{
     settle::Model,
     settlement::{SettleRequest, Settlement, settle},
 };
-use crate::store::partitions::Partitions;
 
 /// What the routes stand on.
 #[derive(Clone)]
@@ -101,21 +101,23 @@ impl FromRef<Royalty> for AuthState {
 }
 
 fn api_router() -> OpenApiRouter<Royalty> {
-    let batches = OpenApiRouter::new()
-        .routes(routes!(routes::batches::merge))
-        .layer(DefaultBodyLimit::max(routes::batches::BATCH_BYTES_MAX));
-    OpenApiRouter::with_openapi(platform::openapi::base("Antiphon royalties", "Heartbeats, listens, the ledger, settlements and statements"))
-        .routes(routes!(routes::counts::read))
-        .routes(routes!(routes::history::list))
-        .routes(routes!(routes::popularity::list))
-        .routes(routes!(routes::revenue::create))
-        .routes(routes!(routes::settlements::create))
-        .routes(routes!(routes::splits::put))
-        .routes(routes!(routes::statements::list))
-        .routes(routes!(routes::statements::read))
-        .routes(routes!(routes::statements::proof))
-        .routes(routes!(routes::balance::read))
-        .merge(batches)
+    let batches =
+        OpenApiRouter::new().routes(routes!(routes::batches::merge)).layer(DefaultBodyLimit::max(routes::batches::BATCH_BYTES_MAX));
+    OpenApiRouter::with_openapi(platform::openapi::base(
+        "Antiphon royalties",
+        "Heartbeats, listens, the ledger, settlements and statements",
+    ))
+    .routes(routes!(routes::counts::read))
+    .routes(routes!(routes::history::list))
+    .routes(routes!(routes::popularity::list))
+    .routes(routes!(routes::revenue::create))
+    .routes(routes!(routes::settlements::create))
+    .routes(routes!(routes::splits::put))
+    .routes(routes!(routes::statements::list))
+    .routes(routes!(routes::statements::read))
+    .routes(routes!(routes::statements::proof))
+    .routes(routes!(routes::balance::read))
+    .merge(batches)
 }
 
 /// The routes and their description.

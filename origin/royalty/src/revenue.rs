@@ -49,13 +49,7 @@ pub struct Intake {
 ///
 /// # Errors
 /// [`RoyaltyError::BadItem`], [`RoyaltyError::OtherCurrency`], [`RoyaltyError::EntryConflict`], [`RoyaltyError::PeriodClosed`], or the database.
-pub async fn take(
-    pool: &PgPool,
-    keys: &TokenKeys,
-    ours: Currency,
-    items: &[Revenue],
-    now: UnixMs,
-) -> Result<Intake, RoyaltyError> {
+pub async fn take(pool: &PgPool, keys: &TokenKeys, ours: Currency, items: &[Revenue], now: UnixMs) -> Result<Intake, RoyaltyError> {
     check(ours, items)?;
     let entries: Vec<Entry> = items.iter().map(|item| entry(item, keys)).collect();
     let mut tx = pool.begin().await?;
@@ -111,10 +105,11 @@ fn entry(item: &Revenue, keys: &TokenKeys) -> Entry {
 }
 
 async fn refuse_closed(tx: &mut PgConnection, new: &[(&Revenue, i64)]) -> Result<(), RoyaltyError> {
-    let closed: Option<String> = sqlx::query_scalar("SELECT period FROM royalty.settlements WHERE period = ANY ($1) ORDER BY period LIMIT 1")
-        .bind(new.iter().map(|(item, _)| item.period.to_string()).collect::<Vec<_>>())
-        .fetch_optional(tx)
-        .await?;
+    let closed: Option<String> =
+        sqlx::query_scalar("SELECT period FROM royalty.settlements WHERE period = ANY ($1) ORDER BY period LIMIT 1")
+            .bind(new.iter().map(|(item, _)| item.period.to_string()).collect::<Vec<_>>())
+            .fetch_optional(tx)
+            .await?;
     let closed = closed.and_then(|closed| new.iter().map(|(item, _)| item.period).find(|period| period.to_string() == closed));
     closed.map_or(Ok(()), |closed| Err(RoyaltyError::PeriodClosed(closed)))
 }

@@ -396,7 +396,11 @@ mod tests {
         let shares = prop::collection::btree_map(0u8..12, 1u32..5_000, 1..5).prop_map(|weights| {
             let weights: BTreeMap<u8, u128> = weights.into_iter().map(|(payee, weight)| (payee, u128::from(weight))).collect();
             let shares = largest_remainder(10_000, &weights).unwrap();
-            shares.into_iter().filter(|(_, points)| *points > 0).map(|(payee, points)| (account(payee), u32::try_from(points).unwrap())).collect()
+            shares
+                .into_iter()
+                .filter(|(_, points)| *points > 0)
+                .map(|(payee, points)| (account(payee), u32::try_from(points).unwrap()))
+                .collect()
         });
         (
             prop::collection::btree_map(0u8..20, 1i64..3_000_000_000_000, 0..12),

@@ -98,11 +98,8 @@ async fn compute(
     now: UnixMs,
 ) -> Result<Settlement, RoyaltyError> {
     let carried_in = ledger::balance(&mut tx, Account::Carry, request.currency).await?;
-    let listens = if request.dry_run {
-        store::due_listens(&mut tx, request.period).await?
-    } else {
-        store::close(&mut tx, request.period).await?
-    };
+    let listens =
+        if request.dry_run { store::due_listens(&mut tx, request.period).await? } else { store::close(&mut tx, request.period).await? };
     let inputs = inputs(&mut tx, request, carried_in, listens).await?;
     let id = (!request.dry_run).then(|| derived_id(&[request.period.to_string(), request.currency.to_string()], now));
     let outcome = Outcome::of(inputs, request.model, keys, id, now)?;

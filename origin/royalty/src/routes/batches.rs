@@ -40,8 +40,7 @@ pub(crate) async fn merge(State(royalty): State<Royalty>, body: Bytes) -> Result
     let number = collector::check_name(&batch)?;
     let now = royalty.clock.now();
     let sorted = collector::sort(&batch, &royalty.keys, now)?;
-    let key =
-        BatchKey { sha256: Batch::digest(&body), buffer: batch.buffer, epoch: batch.epoch, number, frozen_at: batch.frozen_at_ms };
+    let key = BatchKey { sha256: Batch::digest(&body), buffer: batch.buffer, epoch: batch.epoch, number, frozen_at: batch.frozen_at_ms };
     let (outcome, tally) = merge::merge(&royalty.pool, &royalty.partitions, &key, sorted, now).await?;
     royalty.merged.notify_one();
     if tally.quarantined > 0 && outcome == Outcome::Merged {

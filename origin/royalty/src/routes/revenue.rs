@@ -33,11 +33,7 @@ pub(crate) struct Payments {
     ),
     security(("session" = []))
 )]
-pub(crate) async fn create(
-    _: Admin,
-    State(royalty): State<Royalty>,
-    Json(payments): Json<Payments>,
-) -> Result<Created<Intake>, Problem> {
+pub(crate) async fn create(_: Admin, State(royalty): State<Royalty>, Json(payments): Json<Payments>) -> Result<Created<Intake>, Problem> {
     let taken = revenue::take(&royalty.pool, &royalty.keys, royalty.currency, &payments.items, royalty.clock.now()).await?;
     Ok(Created(taken))
 }

@@ -260,10 +260,7 @@ async fn merge_events(tx: &mut PgConnection, sorted: Sorted) -> Result<Settled, 
     Ok(settled)
 }
 
-async fn insert_events(
-    tx: &mut PgConnection,
-    candidates: &BTreeMap<EventName, Vec<Copy>>,
-) -> Result<BTreeSet<EventName>, RoyaltyError> {
+async fn insert_events(tx: &mut PgConnection, candidates: &BTreeMap<EventName, Vec<Copy>>) -> Result<BTreeSet<EventName>, RoyaltyError> {
     let first = || candidates.iter().filter_map(|(name, copies)| Some((name, copies.first()?)));
     let rows: Vec<(Uuid, String, i64)> = sqlx::query_as(
         "INSERT INTO royalty.events (play, sender, seq, kind, from_ms, to_ms, muted, background, received_at_ms)
@@ -301,10 +298,7 @@ struct EventRow {
     received_at_ms: i64,
 }
 
-async fn stored_events(
-    tx: &mut PgConnection,
-    names: &[&EventName],
-) -> Result<BTreeMap<EventName, (Content, UnixMs)>, RoyaltyError> {
+async fn stored_events(tx: &mut PgConnection, names: &[&EventName]) -> Result<BTreeMap<EventName, (Content, UnixMs)>, RoyaltyError> {
     if names.is_empty() {
         return Ok(BTreeMap::new());
     }

@@ -251,12 +251,7 @@ type HistoryRow = (Uuid, Uuid, i64, i64, String, Option<String>, Option<String>,
 ///
 /// # Errors
 /// Those of the database.
-pub async fn history(
-    pool: &PgPool,
-    pseudonym: Pseudonym,
-    before: Option<PlayId>,
-    rows: i64,
-) -> Result<Vec<HistoryItem>, sqlx::Error> {
+pub async fn history(pool: &PgPool, pseudonym: Pseudonym, before: Option<PlayId>, rows: i64) -> Result<Vec<HistoryItem>, sqlx::Error> {
     let rows: Vec<HistoryRow> = sqlx::query_as(
         "SELECT play, track, minted_at_ms, played_ms, plays.state, reason, title, artist_id, artist_name
          FROM royalty.plays LEFT JOIN royalty.tracks ON tracks.id = plays.track

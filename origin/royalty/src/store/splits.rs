@@ -54,9 +54,9 @@ pub async fn shares(tx: &mut PgConnection, ids: &[i64]) -> Result<BTreeMap<i64, 
         sqlx::query_as("SELECT id, payees, basis_points FROM royalty.splits WHERE id = ANY ($1)").bind(ids).fetch_all(tx).await?;
     rows.into_iter()
         .map(|(id, payees, basis_points)| {
-            let points = basis_points.into_iter().map(|points| {
-                u32::try_from(points).map_err(|_| RoyaltyError::Invariant(format!("split {id} has a share of {points}")))
-            });
+            let points = basis_points
+                .into_iter()
+                .map(|points| u32::try_from(points).map_err(|_| RoyaltyError::Invariant(format!("split {id} has a share of {points}"))));
             let shares = payees.into_iter().map(AccountId).zip(points).map(|(payee, points)| Ok((payee, points?)));
             Ok((id, shares.collect::<Result<_, RoyaltyError>>()?))
         })

@@ -5,12 +5,7 @@ use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
 
 use super::plays::TrackRef;
-use crate::{
-    error::RoyaltyError,
-    settle::Payee,
-    settlement::StatementDraft,
-    sum_tree::Leaf,
-};
+use crate::{error::RoyaltyError, settle::Payee, settlement::StatementDraft, sum_tree::Leaf};
 
 /// Stores the statements of a settlement, in the order of the sum tree's leaves.
 ///
@@ -159,10 +154,8 @@ pub async fn leaves(pool: &PgPool, settlement: Uuid) -> Result<(Vec<Leaf>, Strin
             .bind(settlement)
             .fetch_all(pool)
             .await?;
-    let root: String = sqlx::query_scalar("SELECT encode(root, 'hex') FROM royalty.settlements WHERE id = $1")
-        .bind(settlement)
-        .fetch_one(pool)
-        .await?;
+    let root: String =
+        sqlx::query_scalar("SELECT encode(root, 'hex') FROM royalty.settlements WHERE id = $1").bind(settlement).fetch_one(pool).await?;
     let leaf = |(kind, payee, micros, salt): (String, Uuid, i64, Vec<u8>)| {
         let payee = if kind == "payee" { Payee::Account(AccountId(payee)) } else { Payee::Unclaimed(TrackId(payee)) };
         let salt = salt.try_into().map_err(|_| RoyaltyError::Invariant("a leaf's salt is not 16 bytes".to_owned()))?;

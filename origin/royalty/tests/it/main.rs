@@ -1,0 +1,8 @@
+//! Royalty from outside: over HTTP, on a real PostgreSQL, with the grants it has in production.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, missing_docs, unreachable_pub)]
+
+mod heartbeats;
+mod ledger;
+mod money;
+mod routes;
+mod scene;
