@@ -1,0 +1,4 @@
+//! The routes, a file per resource.
+
+pub(crate) mod tracks;
+pub(crate) mod uploads;
