@@ -107,7 +107,12 @@ impl Publication {
         for text in [&mut self.album, &mut self.genre] {
             *text = text.as_deref().map(tidy).filter(|text| !text.is_empty());
         }
-        let lengths = [("/title", Some(&self.title)), ("/artist", Some(&self.artist)), ("/album", self.album.as_ref()), ("/genre", self.genre.as_ref())];
+        let lengths = [
+            ("/title", Some(&self.title)),
+            ("/artist", Some(&self.artist)),
+            ("/album", self.album.as_ref()),
+            ("/genre", self.genre.as_ref()),
+        ];
         for (pointer, text) in lengths {
             if text.is_some_and(|text| text.chars().count() > TEXT_CHARS_MAX) {
                 wrong.push((pointer, format!("must have {TEXT_CHARS_MAX} characters at most")));

@@ -27,8 +27,7 @@ async fn a_published_track_has_a_page_a_card_and_an_event() {
     assert_eq!(page["loudness"], json!({ "integrated_lufs": -9.8, "true_peak_dbtp": -0.3 }));
     assert_eq!(page["rungs"], json!([{ "name": "aac-128", "codec": "mp4a.40.2", "average_bps": 128_000, "peak_bps": 131_000 }]));
 
-    let card: protocol::sheet::Card =
-        serde_json::from_value(world.get(&format!("/internal/cards/{}", track(1))).await.body).unwrap();
+    let card: protocol::sheet::Card = serde_json::from_value(world.get(&format!("/internal/cards/{}", track(1))).await.body).unwrap();
     assert_eq!(card.state, protocol::sheet::CardState::Published);
     assert_eq!(card.version.to_string(), "01".repeat(16));
     assert_eq!(card.territories.unwrap().len(), 2);

@@ -116,7 +116,8 @@ impl Disk {
             return Err(StoreError::KeyTooLong { max: KEY_BYTES_MAX });
         }
         let plain = |name: &str| {
-            !name.is_empty() && name.split('/').all(|part| matches!(Path::new(part).components().next(), Some(Component::Normal(only)) if only == part))
+            !name.is_empty()
+                && name.split('/').all(|part| matches!(Path::new(part).components().next(), Some(Component::Normal(only)) if only == part))
         };
         if bucket.starts_with('.') || !plain(bucket) || !plain(key) || key.contains('\0') {
             return Err(StoreError::KeyNotAllowed);
@@ -241,15 +242,14 @@ mod tests {
 
     #[test]
     fn a_key_cannot_leave_its_bucket() {
-        let folder = std::env::temp_dir().join(format!("antiphon-store-{}", uuid::Uuid::now_v7()));
-        let disk = Disk::open(&folder, &["raw", "media"]).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let disk = Disk::open(folder.path(), &["raw", "media"]).unwrap();
         for key in ["../media/x", "a/../../x", "/x", "a//b", "a/", "", ".", "a/./b", "a\0"] {
             assert!(disk.place("raw", key).is_err(), "{key:?}");
         }
         assert!(disk.place(".staging", "0").is_err());
         assert!(matches!(disk.place("other", "x"), Err(StoreError::NoSuchBucket)));
         assert!(disk.place("raw", "raw/0190-x.y").is_ok());
-        assert!(Disk::open(&folder, &[]).is_err(), "a second store on the same directory");
-        fs::remove_dir_all(folder).unwrap();
+        assert!(Disk::open(folder.path(), &[]).is_err(), "a second store on the same directory");
     }
 }

@@ -40,12 +40,7 @@ pub(crate) fn router(service: S3Service, shutdown: Shutdown) -> Router {
         .allow_origin(Any)
         .allow_methods([Method::GET, Method::HEAD, Method::PUT, Method::DELETE])
         .allow_headers(AllowHeaders::mirror_request())
-        .expose_headers([
-            header::ETAG,
-            header::CONTENT_RANGE,
-            header::ACCEPT_RANGES,
-            HeaderName::from_static("x-amz-checksum-sha256"),
-        ])
+        .expose_headers([header::ETAG, header::CONTENT_RANGE, header::ACCEPT_RANGES, HeaderName::from_static("x-amz-checksum-sha256")])
         .max_age(PREFLIGHT_MAX_AGE);
     Router::new()
         .route("/healthz", get(|| async { "ok\n" }))
@@ -108,10 +103,7 @@ pub(crate) async fn serve(listener: TcpListener, router: Router, shutdown: Shutd
     }
 }
 
-async fn accept(
-    listener: &TcpListener,
-    slots: &Arc<Semaphore>,
-) -> Option<(tokio::net::TcpStream, tokio::sync::OwnedSemaphorePermit)> {
+async fn accept(listener: &TcpListener, slots: &Arc<Semaphore>) -> Option<(tokio::net::TcpStream, tokio::sync::OwnedSemaphorePermit)> {
     let slot = Arc::clone(slots).acquire_owned().await.ok()?;
     match listener.accept().await {
         Ok((stream, _)) => {

@@ -9,7 +9,15 @@
 //!
 //! The queue is at-least-once, and so is this: an event may be sent twice, byte for byte the same.
 
-use std::{io, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    io,
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use platform::queue::Queue;
 use s3s::crypto::{Checksum as _, Md5};
@@ -28,6 +36,35 @@ pub const OBJECT_CREATED: &str = "object-created";
 /// How long a put waits for the queue. When it takes longer the put is answered all the same: the entry is durable, and the
 /// sweep sends it when the queue is back.
 const SEND_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// The queue, and whether it was away when last asked. While it is, puts do not wait for it; the sweep finds out when it is back.
+#[derive(Debug)]
+pub(crate) struct Outlet {
+    queue: Queue,
+    away: AtomicBool,
+}
+
+impl Outlet {
+    pub(crate) const fn new(queue: Queue) -> Self {
+        Self { queue, away: AtomicBool::new(false) }
+    }
+
+    async fn send(&self, key: &str, message: &Value) -> bool {
+        let sent = tokio::time::timeout(SEND_TIMEOUT, self.queue.send(OBJECT_CREATED, key, message)).await;
+        let failure = match sent {
+            Ok(Ok(_)) => None,
+            Ok(Err(error)) => Some(error.to_string()),
+            Err(_) => Some("no answer in time".to_owned()),
+        };
+        let was_away = self.away.swap(failure.is_some(), Ordering::Relaxed);
+        match &failure {
+            Some(error) if !was_away => tracing::warn!(error, "the queue is away: events wait on disk"),
+            None if was_away => tracing::info!("the queue is back"),
+            _ => {}
+        }
+        failure.is_none()
+    }
+}
 
 /// An event on its way, with what it takes to finish the put it belongs to.
 #[derive(Debug, Serialize, Deserialize)]
@@ -64,24 +101,21 @@ impl Entry {
         let _ = remove_if_there(&self.path(disk));
     }
 
-    /// Sends the event and forgets the entry; false when the queue cannot be reached, and the entry stays.
-    pub(crate) async fn send(&self, disk: &Disk, queue: &Queue) -> bool {
-        let sent = tokio::time::timeout(SEND_TIMEOUT, queue.send(OBJECT_CREATED, &self.message_key(), &self.message)).await;
-        match sent {
-            Ok(Ok(_)) => {
-                // Losing this removal in a crash means sending twice, which the queue's consumers are made for.
-                let _ = remove_if_there(&self.path(disk));
-                true
-            }
-            Ok(Err(error)) => {
-                tracing::warn!(%error, key = self.key, "the event waits: the queue refused it");
-                false
-            }
-            Err(_) => {
-                tracing::warn!(key = self.key, "the event waits: the queue did not answer");
-                false
-            }
+    /// Tells the queue, unless it is known to be away: then the sweep will.
+    pub(crate) async fn tell(&self, disk: &Disk, outlet: &Outlet) {
+        if !outlet.away.load(Ordering::Relaxed) {
+            self.send(disk, outlet).await;
         }
+    }
+
+    /// Sends the event and forgets the entry; false when the queue cannot be reached, and the entry stays.
+    async fn send(&self, disk: &Disk, outlet: &Outlet) -> bool {
+        let sent = outlet.send(&self.message_key(), &self.message).await;
+        if sent {
+            // Losing this removal in a crash means sending twice, which the queue's consumers are made for.
+            let _ = remove_if_there(&self.path(disk));
+        }
+        sent
     }
 
     /// Whether the object that this entry tells of is there. Gives it its sidecars when the crash fell between the two.
@@ -107,7 +141,7 @@ impl Entry {
 }
 
 /// Sends what a crash or an unreachable queue left behind. Returns how many entries still wait.
-pub(crate) async fn sweep(disk: &Arc<Disk>, locks: &Locks, queue: &Queue) -> io::Result<usize> {
+pub(crate) async fn sweep(disk: &Arc<Disk>, locks: &Locks, outlet: &Outlet) -> io::Result<usize> {
     let mut paths = std::fs::read_dir(disk.journal_dir())?.collect::<io::Result<Vec<_>>>()?;
     paths.sort_by_key(std::fs::DirEntry::file_name);
     let mut waiting = 0;
@@ -134,7 +168,7 @@ pub(crate) async fn sweep(disk: &Arc<Disk>, locks: &Locks, queue: &Queue) -> io:
         };
         if !landed? {
             entry.abandon(disk);
-        } else if !entry.send(disk, queue).await {
+        } else if !entry.send(disk, outlet).await {
             // The queue is away: the rest would wait as long, one after the other.
             waiting = paths.len();
             break;

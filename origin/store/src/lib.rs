@@ -35,15 +35,8 @@ use s3s::{auth::SimpleAuth, config::S3Config, config::StaticConfigProvider, serv
 use s3s_fs::FileSystem;
 use tokio::net::TcpListener;
 
+use crate::{access::SignedOnly, disk::Disk, event::Sequencers, journal::Outlet, locks::Locks, objects::Objects, writer::Writer};
 pub use crate::{error::StoreError, journal::OBJECT_CREATED};
-use crate::{
-    access::SignedOnly,
-    disk::Disk,
-    event::Sequencers,
-    locks::Locks,
-    objects::Objects,
-    writer::Writer,
-};
 
 /// S3's own limit for one put.
 const OBJECT_BYTES_MAX: u64 = 5 * 1024 * 1024 * 1024;
@@ -89,7 +82,7 @@ impl Store {
             disk: Arc::new(disk),
             locks: Locks::default(),
             sequencers: Sequencers::default(),
-            queue,
+            outlet: Outlet::new(queue),
             clock,
             region: settings.region,
             told_bucket: settings.raw_bucket,
@@ -122,9 +115,9 @@ impl Store {
     }
 
     async fn sweep(&self) {
-        match journal::sweep(&self.writer.disk, &self.writer.locks, &self.writer.queue).await {
+        match journal::sweep(&self.writer.disk, &self.writer.locks, &self.writer.outlet).await {
             Ok(0) => {}
-            Ok(waiting) => tracing::warn!(waiting, "events wait for the queue"),
+            Ok(waiting) => tracing::debug!(waiting, "events wait for the queue"),
             Err(error) => tracing::error!(%error, "the journal cannot be read"),
         }
     }

@@ -71,8 +71,7 @@ impl S3 for Objects {
 
     async fn get_object(&self, request: S3Request<GetObjectInput>) -> S3Result<S3Response<GetObjectOutput>> {
         let place = self.place(&request.input.bucket, &request.input.key)?;
-        let (range, only_if, unless) =
-            (request.input.range, request.input.if_match.clone(), request.input.if_none_match.clone());
+        let (range, only_if, unless) = (request.input.range, request.input.if_match.clone(), request.input.if_none_match.clone());
         let mut response = self.files.get_object(request).await?;
         let output = &mut response.output;
         check_read(output.e_tag.as_ref(), only_if.as_ref(), unless.as_ref())?;
@@ -121,10 +120,7 @@ impl S3 for Objects {
         self.files.create_bucket(request).await
     }
 
-    async fn get_bucket_location(
-        &self,
-        request: S3Request<GetBucketLocationInput>,
-    ) -> S3Result<S3Response<GetBucketLocationOutput>> {
+    async fn get_bucket_location(&self, request: S3Request<GetBucketLocationInput>) -> S3Result<S3Response<GetBucketLocationOutput>> {
         self.files.get_bucket_location(request).await
     }
 

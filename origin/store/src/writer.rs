@@ -3,7 +3,7 @@
 
 use std::{io, sync::Arc};
 
-use platform::{Clock, queue::Queue};
+use platform::Clock;
 use s3s::{
     S3Request,
     dto::{ETag, ETagCondition, PutObjectInput, PutObjectOutput},
@@ -14,7 +14,7 @@ use crate::{
     StoreError,
     disk::{Disk, Place, Sidecars},
     event::{Created, Sequencers},
-    journal::Entry,
+    journal::{Entry, Outlet},
     locks::Locks,
     receive::{Declared, Received, discard, receive},
 };
@@ -25,7 +25,7 @@ pub(crate) struct Writer {
     pub(crate) disk: Arc<Disk>,
     pub(crate) locks: Locks,
     pub(crate) sequencers: Sequencers,
-    pub(crate) queue: Queue,
+    pub(crate) outlet: Outlet,
     pub(crate) clock: Clock,
     pub(crate) region: String,
     /// The bucket whose new objects are told.
@@ -110,8 +110,7 @@ impl Writer {
         let sidecars = Sidecars { internal: internal_of(&received, &sequencer), attributes: attributes_of(input) };
         let Received { staged, size, md5_hex, checksums } = received;
         let entry = (place.bucket == self.told_bucket).then(|| {
-            let created =
-                Created { place: &place, size, e_tag: &md5_hex, sequencer: &sequencer, at: now, region: &self.region, principal };
+            let created = Created { place: &place, size, e_tag: &md5_hex, sequencer: &sequencer, at: now, region: &self.region, principal };
             Entry::new(&place, sequencer.clone(), sidecars.clone(), created.message())
         });
 
@@ -126,7 +125,7 @@ impl Writer {
         })
         .await?;
         if let Some(entry) = entry {
-            entry.send(&self.disk, &self.queue).await;
+            entry.tell(&self.disk, &self.outlet).await;
         }
         Ok(PutObjectOutput {
             e_tag: Some(ETag::Strong(md5_hex)),

@@ -22,11 +22,7 @@ use crate::{
     ),
     security(("session" = []))
 )]
-pub(crate) async fn follow(
-    caller: Caller,
-    State(catalog): State<Catalog>,
-    Path(artist): Path<ArtistId>,
-) -> Result<NoContent, Problem> {
+pub(crate) async fn follow(caller: Caller, State(catalog): State<Catalog>, Path(artist): Path<ArtistId>) -> Result<NoContent, Problem> {
     match affinity::follow(&catalog.pool, caller.account, artist, catalog.clock.now()).await? {
         Wish::Held => Ok(NoContent),
         Wish::NoSuchThing => Err(Problem::not_found("no_such_artist", "there is no artist with this id")),
@@ -45,11 +41,7 @@ pub(crate) async fn follow(
     ),
     security(("session" = []))
 )]
-pub(crate) async fn unfollow(
-    caller: Caller,
-    State(catalog): State<Catalog>,
-    Path(artist): Path<ArtistId>,
-) -> Result<NoContent, Problem> {
+pub(crate) async fn unfollow(caller: Caller, State(catalog): State<Catalog>, Path(artist): Path<ArtistId>) -> Result<NoContent, Problem> {
     affinity::unfollow(&catalog.pool, caller.account, artist).await?;
     Ok(NoContent)
 }

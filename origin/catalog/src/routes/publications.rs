@@ -21,13 +21,10 @@ use crate::{
         (status = 409, description = "`fenced_out`: a later lease has published; `not_the_owner`"),
     )
 )]
-pub(crate) async fn create(
-    State(catalog): State<Catalog>,
-    Json(publication): Json<Publication>,
-) -> Result<Json<Published>, Problem> {
-    let publication = publication.validate().map_err(|wrong| {
-        Problem::bad_request("bad_publication", "the publication cannot be accepted; see `errors`").with_errors(wrong)
-    })?;
+pub(crate) async fn create(State(catalog): State<Catalog>, Json(publication): Json<Publication>) -> Result<Json<Published>, Problem> {
+    let publication = publication
+        .validate()
+        .map_err(|wrong| Problem::bad_request("bad_publication", "the publication cannot be accepted; see `errors`").with_errors(wrong))?;
     let published = publish::publish(&catalog.pool, &publication, catalog.clock.now()).await?;
     if published.outcome == Outcome::Published {
         tracing::info!(track = %published.track, version = %published.version, fence = publication.fence, "published");

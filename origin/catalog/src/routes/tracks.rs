@@ -45,20 +45,14 @@ pub(crate) async fn read(State(catalog): State<Catalog>, Path(id): Path<TrackId>
     ),
     security(("session" = []))
 )]
-pub(crate) async fn take_down(
-    caller: Caller,
-    State(catalog): State<Catalog>,
-    Path(id): Path<TrackId>,
-) -> Result<NoContent, Problem> {
+pub(crate) async fn take_down(caller: Caller, State(catalog): State<Catalog>, Path(id): Path<TrackId>) -> Result<NoContent, Problem> {
     match store::take_down::take_down(&catalog.pool, id, caller.account, catalog.clock.now()).await? {
         TakeDown::Done => {
             catalog.outbox_grew();
             Ok(NoContent)
         }
         TakeDown::AlreadyDown => Ok(NoContent),
-        TakeDown::NotTheOwner => {
-            Err(Problem::forbidden("not_yours", "only the account that uploaded a track may take it down"))
-        }
+        TakeDown::NotTheOwner => Err(Problem::forbidden("not_yours", "only the account that uploaded a track may take it down")),
         TakeDown::NoSuchTrack => Err(no_such_track()),
     }
 }

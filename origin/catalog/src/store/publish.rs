@@ -6,10 +6,7 @@ use protocol::{ArtistId, MediaVersion, ReleaseId, TrackId, UnixMs};
 use sqlx::{FromRow, PgConnection, PgPool, types::Json};
 use uuid::Uuid;
 
-use super::{
-    outbox,
-    tracks::version,
-};
+use super::{outbox, tracks::version};
 use crate::publication::{Before, Outcome, Publication, Published, Refused, decide, fold};
 
 /// Why nothing was published.
@@ -53,10 +50,7 @@ pub(crate) async fn publish(db: &PgPool, publication: &Publication, now: UnixMs)
 
 /// One publication or take-down of a track at a time, also of one that has no row yet.
 pub(super) async fn lock(tx: &mut PgConnection, track: TrackId) -> sqlx::Result<()> {
-    sqlx::query("SELECT pg_advisory_xact_lock(hashtextextended('catalog.track/' || $1::text, 0))")
-        .bind(track.uuid())
-        .execute(tx)
-        .await?;
+    sqlx::query("SELECT pg_advisory_xact_lock(hashtextextended('catalog.track/' || $1::text, 0))").bind(track.uuid()).execute(tx).await?;
     Ok(())
 }
 
@@ -152,13 +146,7 @@ async fn release(tx: &mut PgConnection, publication: &Publication, artist: Uuid,
 }
 
 /// Makes the recording, or moves its pointer; the version it points at follows within the transaction.
-async fn recording(
-    tx: &mut PgConnection,
-    publication: &Publication,
-    artist: Uuid,
-    known: Option<Uuid>,
-    now: UnixMs,
-) -> sqlx::Result<Uuid> {
+async fn recording(tx: &mut PgConnection, publication: &Publication, artist: Uuid, known: Option<Uuid>, now: UnixMs) -> sqlx::Result<Uuid> {
     let id = known.unwrap_or_else(|| TrackId::v7(now, random_bytes()).uuid());
     sqlx::query(
         "INSERT INTO catalog.recordings (id, artist_id, isrc, genre, explicit, current_version, created_at_ms)

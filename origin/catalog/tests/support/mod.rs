@@ -1,5 +1,5 @@
 //! A catalogue on a free port over a database of its own, and the people and songs that the tests need.
-#![allow(dead_code, clippy::unwrap_used, clippy::indexing_slicing, missing_docs, reason = "shared by several test files")]
+#![allow(dead_code, unreachable_pub, clippy::unwrap_used, clippy::indexing_slicing, missing_docs, reason = "shared by several test files")]
 
 use catalog::Catalog;
 use platform::{AuthState, Clock, Shutdown, testing};
