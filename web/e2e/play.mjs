@@ -3,6 +3,9 @@
 //
 //   ANTIPHON_RUN_JSON=.antiphon/run.json node e2e/play.mjs
 import assert from 'node:assert/strict';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { AxeBuilder } from '@axe-core/playwright';
 import { chromium } from 'playwright-core';
 import { api, holdEdgeDown, logIn, longestTrack, run, until } from './system.mjs';
 
@@ -38,7 +41,8 @@ async function step(promise, body) {
 }
 
 const browser = await chromium.launch({ executablePath: process.env.CHROMIUM_BIN ?? '/usr/bin/chromium', headless: true, args: FLAGS });
-const page = await browser.newPage();
+// AxeBuilder wants a page of an explicit context.
+const page = await (await browser.newContext()).newPage();
 const said = [];
 /** Requests for segments, by the base they went to. */
 const segments = [];
@@ -81,6 +85,16 @@ try {
     const reason = await page.locator('[data-reason]').textContent();
     assert.match(reason ?? '', /\w+/);
     assert.ok(await listener.locator('[data-rung]').getAttribute('data-rung'));
+  });
+
+  await step('anyone can use it: no violation of WCAG 2.2 AA, wide or narrow', async () => {
+    for (const width of [1280, 320]) {
+      await page.setViewportSize({ width, height: 720 });
+      const { violations } = await new AxeBuilder({ page }).withTags(['wcag2a', 'wcag2aa', 'wcag21aa', 'wcag22aa']).analyze();
+      assert.deepEqual(violations.map(({ id, nodes }) => `${id}: ${nodes.map(({ html }) => html.slice(0, 120)).join(' | ')}`), []);
+      assert.equal(await page.evaluate(() => document.documentElement.scrollWidth > innerWidth), false, `${width} px: it scrolls sideways`);
+    }
+    await page.setViewportSize({ width: 1280, height: 720 });
   });
 
   await step(`${HEARD_MS / 1000} seconds are heard in as many`, async () => {
@@ -147,7 +161,7 @@ try {
   }
 } catch {
   console.log(said.slice(-40).map((line) => `     ${line}`).join('\n'));
-  await page.screenshot({ path: process.env.ANTIPHON_SCREENSHOT ?? '/tmp/antiphon-play.png' }).catch(() => undefined);
+  await page.screenshot({ path: process.env.ANTIPHON_SCREENSHOT ?? path.join(tmpdir(), 'antiphon-play.png') }).catch(() => undefined);
 } finally {
   await browser.close();
 }

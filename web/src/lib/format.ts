@@ -48,7 +48,7 @@ export function rungName(rung: string): string {
 
 /** A steady hue for what has no cover art, so that a track looks the same everywhere. */
 export function hue(id: string): number {
-  let hash = 0;
-  for (const char of id) hash = (hash * 31 + char.charCodeAt(0)) >>> 0;
-  return hash % 360;
+  let hash = 0x811c9dc5; // FNV-1a: ids of one day differ only in their tails
+  for (const char of id) hash = Math.imul(hash ^ char.charCodeAt(0), 0x01000193);
+  return ((hash ^ (hash >>> 15)) >>> 0) % 360;
 }
