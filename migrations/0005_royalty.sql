@@ -311,6 +311,20 @@ CREATE TABLE royalty.statement_lines (
     PRIMARY KEY (statement, track)
 );
 
+-- Answers kept under an Idempotency-Key, for a day. --------------------------------------------------------------------
+
+CREATE TABLE royalty.idempotency (
+    scope          TEXT   NOT NULL,
+    key            TEXT   NOT NULL,
+    request_sha256 BYTEA  NOT NULL,
+    started_at_ms  BIGINT NOT NULL,
+    status         SMALLINT,
+    content_type   TEXT,
+    body           BYTEA,
+    PRIMARY KEY (scope, key)
+);
+CREATE INDEX idempotency_age ON royalty.idempotency (started_at_ms);
+
 -- Append-only, twice: by trigger for everybody, the owner too, and by grant for the service. --------------------------
 
 CREATE FUNCTION royalty.append_only() RETURNS TRIGGER LANGUAGE plpgsql AS $$
@@ -334,5 +348,5 @@ GRANT USAGE ON SCHEMA royalty TO antiphon_royalty;
 GRANT SELECT ON royalty.balances TO antiphon_royalty;
 GRANT SELECT, INSERT ON royalty.batches, royalty.quarantine TO antiphon_royalty;
 GRANT SELECT, INSERT, UPDATE ON royalty.events, royalty.plays, royalty.tracks, royalty.cursors TO antiphon_royalty;
-GRANT SELECT, INSERT, UPDATE, DELETE ON royalty.dirty_accounts TO antiphon_royalty;
+GRANT SELECT, INSERT, UPDATE, DELETE ON royalty.dirty_accounts, royalty.idempotency TO antiphon_royalty;
 GRANT EXECUTE ON FUNCTION royalty.ensure_day(DATE) TO antiphon_royalty;

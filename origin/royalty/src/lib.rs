@@ -31,8 +31,13 @@ use anyhow::Context as _;
 use axum::{
     Router,
     extract::{DefaultBodyLimit, FromRef},
+    middleware::from_fn_with_state,
 };
-use platform::{AuthState, Clock, Config, Shutdown, feed::Outbox};
+use platform::{
+    AuthState, Clock, Config, Shutdown,
+    feed::Outbox,
+    idempotency::{self, Idempotency},
+};
 use protocol::keys::TokenKeys;
 use sqlx::PgPool;
 use tokio::sync::Notify;
@@ -123,7 +128,8 @@ fn api_router() -> OpenApiRouter<Royalty> {
 /// The routes and their description.
 pub fn router(royalty: Royalty) -> (Router, OpenApi) {
     let (router, openapi) = api_router().split_for_parts();
-    (router.with_state(royalty), openapi)
+    let kept = Idempotency::new(royalty.pool.clone(), "royalty", royalty.auth.clone());
+    (router.route_layer(from_fn_with_state(kept, idempotency::remember)).with_state(royalty), openapi)
 }
 
 /// The description alone.

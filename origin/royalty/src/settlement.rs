@@ -74,7 +74,7 @@ pub struct Settlement {
 /// # Errors
 /// [`RoyaltyError::SettledOtherwise`] when another model posted; otherwise the database, and nothing is written.
 pub async fn settle(pool: &PgPool, keys: &TokenKeys, request: SettleRequest, now: UnixMs) -> Result<Settlement, RoyaltyError> {
-    fold::drain(pool, now).await?;
+    fold::finish(pool, now).await?;
     let mut tx = pool.begin().await?;
     lock_alone(&mut tx).await?;
     let known = store::of_period(&mut tx, request.period, request.currency).await?;

@@ -8,10 +8,13 @@ use std::{sync::Arc, time::Duration};
 
 use platform::{Clock, Shutdown};
 use protocol::{UnixMs, listen};
-use sqlx::PgPool;
+use sqlx::{PgPool, Postgres, Transaction};
 use tokio::sync::Notify;
 
-use crate::{error::RoyaltyError, store::plays};
+use crate::{
+    error::RoyaltyError,
+    store::plays::{self, Dirty},
+};
 
 /// Wakes the fold when nothing else does, such as after a merge by another process.
 const TICK: Duration = Duration::from_secs(1);
@@ -23,19 +26,29 @@ const TICK: Duration = Duration::from_secs(1);
 pub async fn step(pool: &PgPool, now: UnixMs) -> Result<bool, RoyaltyError> {
     let mut tx = pool.begin().await?;
     let Some(dirty) = plays::take_dirty(&mut tx).await? else { return Ok(false) };
+    fold(tx, dirty, now).await?;
+    Ok(true)
+}
+
+/// Folds all that was merged until now, waiting for what others have in hand: afterwards every verdict of that time is stored.
+///
+/// # Errors
+/// Those of the database.
+pub async fn finish(pool: &PgPool, now: UnixMs) -> Result<(), RoyaltyError> {
+    while plays::is_dirty(pool, now).await? {
+        let mut tx = pool.begin().await?;
+        if let Some(dirty) = plays::await_dirty(&mut tx, now).await? {
+            fold(tx, dirty, now).await?;
+        }
+    }
+    Ok(())
+}
+
+async fn fold(mut tx: Transaction<'_, Postgres>, dirty: Dirty, now: UnixMs) -> Result<(), RoyaltyError> {
     let evidence = plays::evidence(&mut tx, dirty).await?;
     plays::store(&mut tx, &listen::fold(&evidence), now).await?;
     plays::clear_dirty(&mut tx, dirty).await?;
     tx.commit().await?;
-    Ok(true)
-}
-
-/// Folds until no account waits that is not in other hands.
-///
-/// # Errors
-/// Those of the database.
-pub async fn drain(pool: &PgPool, now: UnixMs) -> Result<(), RoyaltyError> {
-    while step(pool, now).await? {}
     Ok(())
 }
 

@@ -39,6 +39,31 @@ pub async fn take_dirty(tx: &mut PgConnection) -> Result<Option<Dirty>, sqlx::Er
     .await
 }
 
+/// As [`take_dirty`], but waits for whoever works on the account, and takes only what was there at `until`. `None` may also mean that
+/// the other one finished: see [`is_dirty`].
+///
+/// # Errors
+/// Those of the database.
+pub async fn await_dirty(tx: &mut PgConnection, until: UnixMs) -> Result<Option<Dirty>, sqlx::Error> {
+    sqlx::query_as(
+        "SELECT pseudonym, earliest, latest FROM royalty.dirty_accounts
+         WHERE since_ms <= $1
+         ORDER BY since_ms, pseudonym LIMIT 1
+         FOR UPDATE",
+    )
+    .bind(until.0)
+    .fetch_optional(tx)
+    .await
+}
+
+/// Whether an account waits since `until` or longer.
+///
+/// # Errors
+/// Those of the database.
+pub async fn is_dirty(pool: &PgPool, until: UnixMs) -> Result<bool, sqlx::Error> {
+    sqlx::query_scalar("SELECT EXISTS (SELECT FROM royalty.dirty_accounts WHERE since_ms <= $1)").bind(until.0).fetch_one(pool).await
+}
+
 /// The account is as folded as its events.
 ///
 /// # Errors

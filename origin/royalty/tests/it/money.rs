@@ -195,6 +195,37 @@ async fn settlements_asked_for_at_once_are_one() {
 }
 
 #[tokio::test]
+async fn a_settlement_waits_for_a_fold_that_is_under_way() {
+    let scene = scene().await;
+    let artist = scene.person(101, Role::Artist);
+    scene.publish(track(1), artist.account, "song", 1).await;
+    scene.pay(vec![item("a", 1, "2026-11", 1_000_000)]).await;
+    scene.merge(Scene::posts(&scene.play(1, track(1), NOW.plus_ms(-60_000), 1), &a_listen())).await;
+    let mut folding = scene.pool.begin().await.unwrap();
+    sqlx::query("SELECT FROM royalty.dirty_accounts FOR UPDATE").execute(&mut *folding).await.unwrap();
+    let settling = scene.settle(order("2026-11", "pro_rata", false));
+    tokio::pin!(settling);
+    let early = tokio::time::timeout(std::time::Duration::from_millis(300), &mut settling).await;
+    assert!(early.is_err(), "settled without the listen that was being judged: {early:?}");
+    folding.rollback().await.unwrap();
+    let (status, settlement) = settling.await;
+    assert_eq!((status, settlement["listens"].as_i64()), (201, Some(1)), "{settlement}");
+}
+
+#[tokio::test]
+async fn an_answer_is_given_again_under_its_idempotency_key() {
+    let scene = scene().await;
+    let send = async || {
+        let request = scene.request("POST", "/v1/royalties/revenue").bearer_auth(&scene.admin().token);
+        let answer = request.header("idempotency-key", "k1").json(&json!({"items": [item("a", 1, "2026-11", 5)]})).send().await.unwrap();
+        let replayed = answer.headers().contains_key("idempotency-replayed");
+        (replayed, answer.json::<Value>().await.unwrap())
+    };
+    let taken = json!({"accepted": 1, "duplicate": 0});
+    assert_eq!([send().await, send().await], [(false, taken.clone()), (true, taken)]);
+}
+
+#[tokio::test]
 async fn what_a_period_could_not_pay_and_listens_that_came_late_are_in_the_next() {
     let scene = scene().await;
     let artist = scene.person(101, Role::Artist);

@@ -36,7 +36,7 @@ pub struct Scene {
 #[derive(Clone)]
 pub struct Person {
     pub account: AccountId,
-    token: String,
+    pub token: String,
 }
 
 /// A play that somebody was permitted.
@@ -149,7 +149,7 @@ impl Scene {
     }
 
     pub async fn fold(&self) {
-        royalty::jobs::fold::drain(&self.pool, self.clock.now()).await.unwrap();
+        while royalty::jobs::fold::step(&self.pool, self.clock.now()).await.unwrap() {}
     }
 
     /// Tells royalty of a track, as the catalogue would.
