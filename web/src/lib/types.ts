@@ -39,6 +39,7 @@ export interface Found {
   artist?: string | { name: string } | null;
   album?: string | null;
   duration_ms?: number | null;
+  highlights?: { title?: [from: number, to: number][] };
 }
 
 export interface Suggestion {
