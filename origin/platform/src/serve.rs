@@ -143,7 +143,8 @@ async fn observe(State(role): State<&'static str>, request: Request, next: Next)
     }
     span.in_scope(|| {
         let took_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
-        if status.is_server_error() {
+        // That a part is not ready yet is for whoever asks, not for the log.
+        if status.is_server_error() && route != "/readyz" {
             tracing::warn!(status = status.as_u16(), took_us, "answered");
         } else {
             tracing::debug!(status = status.as_u16(), took_us, "answered");
