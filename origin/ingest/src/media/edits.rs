@@ -41,7 +41,8 @@ impl Edit {
         let track = children(moov).filter(|(kind, _)| *kind == b"trak").map(|(_, track)| track).find(|track| {
             child(track, b"mdia").and_then(|mdia| child(mdia, b"hdlr")).and_then(|hdlr| hdlr.get(8..12)) == Some(b"soun")
         })?;
-        let media_scale = time_scale(child(child(track, b"mdia")?, b"mdhd")?)?;
+        let media_header = child(child(track, b"mdia")?, b"mdhd")?;
+        let media_scale = time_scale(media_header)?;
         let list = child(child(track, b"edts")?, b"elst")?;
         let wide = *list.first()? == 1;
         let entries = list.get(8..)?.chunks_exact(if wide { 20 } else { 12 });
@@ -56,8 +57,12 @@ impl Edit {
             // Several edits rearrange the media; nobody exports a song so, and guessing would cut it.
             return None;
         }
-        let length = u128::from(length) * u128::from(media_scale) / u128::from(movie_scale.max(1));
-        let keep = u64::try_from(length).ok().filter(|length| *length > 0);
+        let in_media = |movie: u64| u64::try_from(u128::from(movie) * u128::from(media_scale) / u128::from(movie_scale.max(1))).ok();
+        let keep = in_media(length).filter(|length| *length > 0);
+        // The movie's scale is often milliseconds. Where the media itself ends within that rounding, it says where to the sample.
+        let to_the_end = duration(media_header).and_then(|duration| duration.checked_sub(skip));
+        let tick = in_media(1).unwrap_or(0) + 1;
+        let keep = keep.zip(to_the_end).filter(|(keep, end)| keep.abs_diff(*end) <= tick).map(|(_, end)| end).or(keep);
         Some(Self { skip, keep, scale: media_scale })
     }
 
@@ -156,6 +161,13 @@ fn child<'b>(bytes: &'b [u8], wanted: &[u8; 4]) -> Option<&'b [u8]> {
 fn time_scale(header: &[u8]) -> Option<u32> {
     let at = if *header.first()? == 1 { 20 } else { 12 };
     header.get(at..at + 4).and_then(|scale| u32::try_from(number(scale)).ok())
+}
+
+/// The duration in them, in that scale; all ones stands for unknown.
+fn duration(header: &[u8]) -> Option<u64> {
+    let range = if *header.first()? == 1 { 24..32 } else { 16..20 };
+    let bytes = header.get(range)?;
+    (!bytes.iter().all(|byte| *byte == 0xff)).then(|| number(bytes))
 }
 
 #[cfg(test)]
