@@ -9,7 +9,8 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
-use platform::{Config, config::Mode, random_bytes};
+use platform::{Clock, Config, config::Mode, pg, random_bytes};
+use protocol::{Plan, Role, Territory};
 use serde::{Deserialize, Serialize};
 
 use crate::runtime;
@@ -77,6 +78,23 @@ pub(crate) fn run(config: &Config, args: &Args) -> Result<()> {
     };
     runtime()?.block_on(ensure(config, &accounts))?;
     println!("{}", serde_json::to_string_pretty(&accounts)?);
+    Ok(())
+}
+
+async fn ensure(config: &Config, accounts: &Accounts) -> Result<()> {
+    const COUNTRY: &str = "DE";
+    let pool = pg::pool(&config.role_database_url("identity")?, 1)?;
+    let country: Territory = COUNTRY.parse()?;
+    for (login, name, role, plan) in [
+        (&accounts.listener, "Demo Listener", Role::Listener, Plan::Premium),
+        (&accounts.artist, "Demo Artist", Role::Artist, Plan::Premium),
+        (&accounts.admin, "Demo Administrator", Role::Admin, Plan::Premium),
+    ] {
+        identity::ensure_account(&pool, &login.email, &login.password, name, role, country, plan, Clock::system().now())
+            .await
+            .with_context(|| format!("the account {} cannot be made", login.email))?;
+    }
+    pool.close().await;
     Ok(())
 }
 

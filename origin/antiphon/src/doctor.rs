@@ -186,7 +186,7 @@ async fn parts(config: &Config) -> Vec<Finding> {
 
 fn as_table(findings: &[Finding]) -> Table {
     let mut table = Table::new();
-    table.load_preset(presets::NOTHING).set_content_arrangement(ContentArrangement::Dynamic);
+    table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Dynamic);
     for finding in findings {
         match &finding.outcome {
             Ok(found) => table.add_row(["ok", &finding.what, found]),

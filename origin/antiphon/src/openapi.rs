@@ -22,6 +22,8 @@ pub(crate) fn merged() -> openapi::OpenApi {
     ] {
         whole.merge(service);
     }
+    // Services describe their internal routes to each other; none is reachable from outside.
+    whole.paths.paths.retain(|path, _| !path.starts_with("/internal/"));
     whole
 }
 

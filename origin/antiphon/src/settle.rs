@@ -71,7 +71,7 @@ pub(crate) fn run(config: &Config, args: &Args) -> Result<()> {
 /// Every field in the order in which the service gives them.
 fn table(settlement: &Value) -> Table {
     let mut table = Table::new();
-    table.load_preset(presets::NOTHING);
+    table.load_style(presets::NOTHING);
     for (name, value) in settlement.as_object().into_iter().flatten() {
         let value = match value {
             Value::String(text) => text.clone(),

@@ -50,6 +50,8 @@ impl Child {
             let started = Instant::now();
             let how = match self.start() {
                 Ok(mut process) => {
+                    // Taken out, because `wait` would close it; held until the process has ended.
+                    let _tie = process.stdin.take();
                     if let Some(pid) = process.id() {
                         board.enter(self.role, pid, &self.log);
                     }
