@@ -53,6 +53,13 @@ page.on('requestfinished', (request) => {
   if (url.pathname.endsWith('.m4s')) segments.push({ base: url.origin, path: url.pathname, at: Date.now() });
 });
 
+/** The play under way, from the manifest that the page was given. */
+let play = null;
+page.on('response', async (response) => {
+  if (!/\/v1\/tracks\/[^/]+\/manifest/.test(response.url()) || !response.ok()) return;
+  play = (await response.json().catch(() => null))?.play ?? play;
+});
+
 const audio = () =>
   page.evaluate(() => {
     const element = document.querySelector('audio');
@@ -107,56 +114,79 @@ try {
   });
 
   await step('the listen is in the history, and counts', async () => {
-    const play = await until(
-      'a provisional play of 30 s or more',
+    const counted = await until(
+      'the play, provisional, with 30 s or more',
       async () => {
         const { items } = await api('/v1/me/history', { token });
-        const of = ({ track: named }) => (typeof named === 'string' ? named : named.id);
-        return items.find((item) => of(item) === track.id && item.played_ms >= 30_000 && item.state === 'provisional');
+        return items.find((item) => item.play_id === play?.id && item.played_ms >= 30_000 && item.state === 'provisional');
       },
       { within_ms: 60_000, every_ms: 1_000 },
     );
-    assert.ok(play.played_ms <= HEARD_MS + 5_000, `${play.played_ms} ms were credited`);
+    assert.equal(typeof counted.track === 'string' ? counted.track : counted.track.id, track.id);
+    assert.ok(counted.played_ms <= HEARD_MS + 5_000, `${counted.played_ms} ms were credited`);
   });
 
   await step('nothing waits unsent', async () => {
-    const waiting = await page.evaluate(
-      () =>
-        new Promise((resolve, reject) => {
-          const opening = indexedDB.open('antiphon');
-          opening.onerror = () => reject(opening.error);
-          opening.onsuccess = () => {
-            const count = opening.result.transaction('events').objectStore('events').count();
-            count.onsuccess = () => resolve(count.result);
-          };
-        }),
-    );
-    assert.equal(waiting, 0);
+    const waiting = () =>
+      page.evaluate(
+        () =>
+          new Promise((resolve, reject) => {
+            const opening = indexedDB.open('antiphon');
+            opening.onerror = () => reject(opening.error);
+            opening.onsuccess = () => {
+              const count = opening.result.transaction('events').objectStore('events').count();
+              count.onsuccess = () => resolve(count.result);
+            };
+          }),
+      );
+    await until('an empty queue', async () => (await waiting()) === 0, { within_ms: 10_000 });
   });
 
   await step('a reload resumes the song where it was', async () => {
-    const before = (await audio()).at;
+    const [before, playBefore] = [(await audio()).at, play?.id];
     await page.reload();
     await listener.getByRole('button', { name: 'Play', exact: true }).click();
     await until('sound after the reload', async () => (await audio()).at > before, { within_ms: 20_000 });
     assert.ok((await audio()).at < before + 10, 'it did not begin where it was');
+    assert.equal(play?.id, playBefore, 'the play went on as another play');
   });
 
   if (process.env.ANTIPHON_KILL_EDGE === '1') {
-    await step('the edge dies mid-song and the music goes on', async () => {
-      const before = await audio();
-      const release = holdEdgeDown();
-      const killed = Date.now();
-      try {
+    const gateway = new URL(run.gateway).origin;
+    const release = holdEdgeDown();
+    try {
+      await step('the edge dies mid-song and the music goes on', async () => {
+        const [before, killed] = [await audio(), Date.now()];
         const beyond = before.bufferedTo + 8;
         assert.ok(beyond < track.duration_ms / 1000, `the song (${track.duration_ms} ms) is too short for this test`);
-        await until(`the playhead beyond ${beyond.toFixed(1)} s`, async () => (await audio()).at > beyond, { within_ms: 40_000 });
-        const fromGateway = segments.filter(({ base, at }) => base === new URL(run.gateway).origin && at >= killed);
-        assert.ok(fromGateway.length > 0, 'no segment came from the gateway');
-        console.log(`     ${fromGateway.length} segments from the gateway; silence at most ${(Date.now() - killed) / 1000 - (beyond - before.at)} s`);
-      } finally {
-        release();
-      }
+        await until(`the playhead beyond ${beyond.toFixed(1)} s`, async () => (await audio()).at > beyond, { within_ms: 40_000, every_ms: 100 });
+        const silent_s = Math.max(0, (Date.now() - killed) / 1000 - (beyond - before.at));
+        const carried = segments.filter(({ base, at }) => base === gateway && at >= killed);
+        assert.ok(carried.length > 0, 'no segment came from the gateway');
+        console.log(`     ${carried.length} segments from the gateway; silent for at most ${silent_s.toFixed(1)} s`);
+      });
+
+      await step('what was heard without the edge is acknowledged by the gateway', async () => {
+        const acknowledged = page.waitForResponse((answer) => answer.url() === `${gateway}/v1/me/play-event` && answer.status() === 202, { timeout: 20_000 });
+        await listener.getByRole('button', { name: 'Pause' }).click();
+        await acknowledged;
+      });
+    } finally {
+      release();
+    }
+
+    await step('all of it is counted once the edge is back, what the edge had acknowledged too', async () => {
+      const heard_ms = (await audio()).at * 1000;
+      const { items } = await until(
+        `${Math.round(heard_ms)} ms in the history`,
+        async () => {
+          const history = await api('/v1/me/history', { token, base: run.gateway });
+          return history.items.some(({ play_id, played_ms }) => play_id === play?.id && played_ms >= heard_ms - 1_000) && history;
+        },
+        { within_ms: 60_000, every_ms: 1_000 },
+      );
+      const { played_ms } = items.find(({ play_id }) => play_id === play?.id);
+      assert.ok(played_ms <= heard_ms + 1_000, `${played_ms} ms counted, ${heard_ms} ms heard`);
     });
   }
 } catch {
