@@ -59,4 +59,3 @@ impl From<IdentityError> for Problem {
         }
     }
 }
-

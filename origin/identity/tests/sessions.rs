@@ -88,7 +88,8 @@ async fn nobody_signs_up_as_an_administrator_or_with_unknown_fields() {
 async fn an_unknown_address_and_a_wrong_password_look_the_same() {
     let service = Service::start().await;
     service.sign_up("ada@example.org", "listener").await;
-    let (unknown, wrong) = (service.log_in("bob@example.org", "correct horse").await, service.log_in("ada@example.org", "incorrect horse").await);
+    let (unknown, wrong) =
+        (service.log_in("bob@example.org", "correct horse").await, service.log_in("ada@example.org", "incorrect horse").await);
     let without_id = |(status, mut problem): (u16, Value)| {
         problem["request_id"] = Value::Null;
         (status, problem)

@@ -395,7 +395,8 @@ mod tests {
 
     #[test]
     fn a_flag_beats_the_environment_and_both_beat_the_default() {
-        let config = load(&[("ANTIPHON__INGEST__WORKERS", "3"), ("ANTIPHON__KEYS__DIR", "/k"), ("HOME", "/")], &["ingest.workers=5"]).unwrap();
+        let config =
+            load(&[("ANTIPHON__INGEST__WORKERS", "3"), ("ANTIPHON__KEYS__DIR", "/k"), ("HOME", "/")], &["ingest.workers=5"]).unwrap();
         assert_eq!((config.ingest.workers, config.keys.dir.to_str()), (5, Some("/k")));
         assert_eq!(config.listen, Listen::default());
     }
@@ -413,6 +414,9 @@ mod tests {
     fn a_shown_configuration_keeps_the_password() {
         let config = load(&[], &["database.url=postgres://app:hunter2@127.0.0.1/antiphon"]).unwrap();
         assert!(!config.to_toml().contains("hunter2"));
-        assert_eq!(config.to_toml().parse::<Table>().unwrap()["database"]["url"].as_str(), Some("postgres://app:redacted@127.0.0.1/antiphon"));
+        assert_eq!(
+            config.to_toml().parse::<Table>().unwrap()["database"]["url"].as_str(),
+            Some("postgres://app:redacted@127.0.0.1/antiphon")
+        );
     }
 }

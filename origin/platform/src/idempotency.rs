@@ -104,7 +104,8 @@ impl Idempotency {
         .bind(&attempt.key)
         .fetch_optional(&self.pool)
         .await?;
-        let in_progress = || Problem::conflict("idempotency_in_progress", "the first request under this key is not answered yet").retry_after(1);
+        let in_progress =
+            || Problem::conflict("idempotency_in_progress", "the first request under this key is not answered yet").retry_after(1);
         match kept {
             Some(kept) if kept.request_sha256 != attempt.sha256 => {
                 Err(Problem::unprocessable("idempotency_key_reused", "this `Idempotency-Key` belongs to another request; use a new one"))

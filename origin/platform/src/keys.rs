@@ -91,9 +91,8 @@ impl Keys {
             let text = fs::read_to_string(&path).map_err(|error| KeysError::Io(path.clone(), error))?;
             Ok((path, text))
         };
-        let (path, token_json) = read("token.json", || {
-            format!(r#"{{"current":1,"keys":{{"1":"{}"}},"pseudonym":"{}"}}"#, secret(), secret())
-        })?;
+        let (path, token_json) =
+            read("token.json", || format!(r#"{{"current":1,"keys":{{"1":"{}"}},"pseudonym":"{}"}}"#, secret(), secret()))?;
         let token = TokenKeys::parse(&token_json).map_err(|error| invalid(&path, error))?;
 
         let (path, session_json) = read("session.json", || format!(r#"{{"current":"k1","keys":{{"k1":"{}"}}}}"#, secret()))?;

@@ -11,7 +11,9 @@ pub fn init(role: &str) {
     let started = if std::io::stderr().is_terminal() {
         registry.with(fmt::layer().with_writer(std::io::stderr)).try_init()
     } else {
-        registry.with(fmt::layer().json().flatten_event(true).with_current_span(true).with_span_list(false).with_writer(std::io::stderr)).try_init()
+        registry
+            .with(fmt::layer().json().flatten_event(true).with_current_span(true).with_span_list(false).with_writer(std::io::stderr))
+            .try_init()
     };
     if started.is_ok() {
         tracing::info!(role, version = env!("CARGO_PKG_VERSION"), "starting");

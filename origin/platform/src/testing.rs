@@ -7,8 +7,7 @@
 #![expect(clippy::expect_used, clippy::panic, reason = "a test without its database must stop and say why")]
 
 use std::{
-    env,
-    fs,
+    env, fs,
     os::unix::{
         fs::{MetadataExt as _, chown},
         process::CommandExt as _,
@@ -165,7 +164,10 @@ fn start_server(dir: &Path) -> reqwest::Url {
         let status = command.status().unwrap_or_else(|error| panic!("{program} cannot be run: {error}"));
         assert!(status.success(), "{program} failed: {}", fs::read_to_string(home.join("log")).unwrap_or_default());
     };
-    run("initdb", &["-D", "data", "-U", "owner", "-A", "scram-sha-256", "--pwfile=password", "-E", "UTF8", "--locale=C.UTF-8", "--no-sync"]);
+    run(
+        "initdb",
+        &["-D", "data", "-U", "owner", "-A", "scram-sha-256", "--pwfile=password", "-E", "UTF8", "--locale=C.UTF-8", "--no-sync"],
+    );
     let socket = home.display();
     // Durability is for data that outlives the test.
     let settings = format!(
@@ -179,7 +181,8 @@ fn start_server(dir: &Path) -> reqwest::Url {
 
 /// Where PostgreSQL's programs are: where `pg_config` says, or the newest of Debian's.
 fn programs() -> PathBuf {
-    let told = Command::new("pg_config").arg("--bindir").output().ok().map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned());
+    let told =
+        Command::new("pg_config").arg("--bindir").output().ok().map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned());
     let mut found: Vec<_> = fs::read_dir("/usr/lib/postgresql")
         .into_iter()
         .flatten()

@@ -85,7 +85,8 @@ async fn the_same_post_under_one_key_happens_once() {
     let (base, ..) = base().await;
     let http = reqwest::Client::new();
     let post = async |key: &str, name: &str| {
-        let sent = http.post(format!("{base}/v1/things")).header("idempotency-key", key).json(&json!({ "name": name })).send().await.unwrap();
+        let sent =
+            http.post(format!("{base}/v1/things")).header("idempotency-key", key).json(&json!({ "name": name })).send().await.unwrap();
         let replayed = sent.headers().contains_key("idempotency-replayed");
         (sent.status().as_u16(), replayed, sent.json::<Value>().await.unwrap())
     };

@@ -18,7 +18,16 @@ const RANKED_MAX: u32 = 10_000;
 pub(crate) async fn tracks(recommend: Recommend, outbox: Outbox, shutdown: Shutdown) {
     let mut position = 0;
     while let Some(page) = outbox.pull_patiently(position, &shutdown).await {
+        if page.events.is_empty() && page.head >= position {
+            continue;
+        }
         recommend.change(|shelf| {
+            if page.head < position {
+                tracing::warn!(head = page.head, position, "the catalogue's outbox begins anew; so do recommendations");
+                shelf.clear();
+                position = 0;
+                return;
+            }
             for event in page.events {
                 position = position.max(event.seq);
                 match event.kind {

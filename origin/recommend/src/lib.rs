@@ -17,10 +17,11 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
 use axum::{Router, extract::FromRef};
 use platform::{AuthState, Clock, Config, Shutdown, feed::Outbox};
+use protocol::Territory;
 use utoipa::openapi::OpenApi;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-use crate::shelf::Shelf;
+use crate::shelf::{Audience, Shelf};
 
 /// Which model answered: the header `Antiphon-Model`.
 pub const MODEL: &str = "popularity-1";
@@ -43,8 +44,14 @@ impl Recommend {
         self.shelf.read().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn audience(&self, country: Option<Territory>) -> Audience {
+        Audience { now: self.auth.clock.now(), country }
+    }
+
     fn change(&self, change: impl FnOnce(&mut Shelf)) {
-        change(&mut self.shelf.write().unwrap_or_else(PoisonError::into_inner));
+        let mut shelf = self.shelf.write().unwrap_or_else(PoisonError::into_inner);
+        change(&mut shelf);
+        shelf.arrange();
     }
 }
 

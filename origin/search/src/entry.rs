@@ -61,12 +61,27 @@ impl Entry {
     /// The artist of a track.
     pub(crate) fn artist_of(track: &Self) -> Option<Self> {
         let artist = track.artist.as_ref()?;
-        Some(Self { kind: Kind::Artist, id: artist.id.uuid(), title: artist.name.clone(), artist: None, album: None, duration_ms: None, ..track.clone() })
+        Some(Self {
+            kind: Kind::Artist,
+            id: artist.id.uuid(),
+            title: artist.name.clone(),
+            artist: None,
+            album: None,
+            duration_ms: None,
+            ..track.clone()
+        })
     }
 
     /// The album of a track.
     pub(crate) fn album_of(track: &Self) -> Option<Self> {
-        Some(Self { kind: Kind::Album, id: track.album_id()?, title: track.album.clone()?, album: None, duration_ms: None, ..track.clone() })
+        Some(Self {
+            kind: Kind::Album,
+            id: track.album_id()?,
+            title: track.album.clone()?,
+            album: None,
+            duration_ms: None,
+            ..track.clone()
+        })
     }
 
     /// The album's id, made from artist and folded title: the catalogue's documents name albums by title alone, and one album must have one id

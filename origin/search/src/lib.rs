@@ -78,7 +78,10 @@ impl Search {
     }
 
     /// Reads the index where it may block.
-    async fn on_a_thread<T: Send + 'static>(&self, read: impl FnOnce(&Catalogue) -> anyhow::Result<T> + Send + 'static) -> Result<T, Problem> {
+    async fn on_a_thread<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&Catalogue) -> anyhow::Result<T> + Send + 'static,
+    ) -> Result<T, Problem> {
         let _turn = self.turns.acquire().await.map_err(|_| Problem::unavailable(1))?;
         let catalogue = self.catalogue.clone();
         let failed = |error: &dyn std::fmt::Display| {

@@ -134,9 +134,10 @@ fn by_words(wanted: &Wanted, fields: [&[Word]; 3]) -> Option<(Met, usize, usize,
     let (mut worst, mut typos, mut field_sum) = (Met::Exactly, 0, 0);
     let mut matches = Matches::default();
     for (text, open) in wanted.open_words() {
-        let meetings = fields.iter().enumerate().flat_map(|(field, words)| {
-            words.iter().filter_map(move |word| met(text, open, &word.text).map(|met| (met, field, word)))
-        });
+        let meetings = fields
+            .iter()
+            .enumerate()
+            .flat_map(|(field, words)| words.iter().filter_map(move |word| met(text, open, &word.text).map(|met| (met, field, word))));
         let (met, field, word) = meetings.min_by_key(|(met, field, _)| (*met, *field))?;
         worst = worst.max(met);
         typos += if let Met::WithTypos(typos) = met { typos } else { 0 };
@@ -210,8 +211,10 @@ mod tests {
 
     fn order(query: &str, titles: &[&str]) -> Vec<String> {
         let wanted = Wanted::from(query).unwrap();
-        let mut found: Vec<_> =
-            titles.iter().filter_map(|title| rank(&wanted, &entry(title, "Nobody"), 0).map(|(rank, _)| (rank, (*title).to_owned()))).collect();
+        let mut found: Vec<_> = titles
+            .iter()
+            .filter_map(|title| rank(&wanted, &entry(title, "Nobody"), 0).map(|(rank, _)| (rank, (*title).to_owned())))
+            .collect();
         found.sort();
         found.into_iter().map(|(_, title)| title).collect()
     }

@@ -164,7 +164,8 @@ async fn pages_of_answers_do_not_overlap_and_nonsense_is_refused() {
         }
         assert_eq!(seen, ["Take 5", "Take 4", "Take 3", "Take 2", "Take 1"], "{query:?}");
     }
-    let table = [("/v1/search?limit=0", "invalid_query"), ("/v1/search?type=song", "invalid_query"), ("/v1/search?query=x", "invalid_query")];
+    let table =
+        [("/v1/search?limit=0", "invalid_query"), ("/v1/search?type=song", "invalid_query"), ("/v1/search?query=x", "invalid_query")];
     for (path, code) in table {
         assert_eq!(service.get(path).await["code"], code, "{path}");
     }

@@ -25,6 +25,25 @@ impl Limit {
     }
 }
 
+/// Recommendations, and why there are none when there are none.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Recommendations {
+    /// What to hear, best first.
+    items: Vec<Recommendation>,
+    /// Always null: the list is given whole.
+    next_cursor: Option<String>,
+    /// Why the list is empty; left out when it is not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<&'static str>,
+}
+
+impl From<Vec<Pick>> for Recommendations {
+    fn from(picks: Vec<Pick>) -> Self {
+        let reason = picks.is_empty().then_some("there is nothing yet that could be played here");
+        Self { items: picks.into_iter().map(Recommendation::from).collect(), next_cursor: None, reason }
+    }
+}
+
 /// A recommendation.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct Recommendation {

@@ -42,7 +42,8 @@ struct Fields {
 impl Fields {
     fn schema() -> (Schema, Self) {
         let words = || {
-            let indexing = TextFieldIndexing::default().set_tokenizer("whitespace").set_index_option(IndexRecordOption::Basic).set_fieldnorms(false);
+            let indexing =
+                TextFieldIndexing::default().set_tokenizer("whitespace").set_index_option(IndexRecordOption::Basic).set_fieldnorms(false);
             TextOptions::default().set_indexing_options(indexing)
         };
         let mut schema = Schema::builder();

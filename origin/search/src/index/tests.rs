@@ -42,7 +42,9 @@ fn found(catalogue: &Catalogue, query: &str, kinds: &[Kind], now: UnixMs) -> Vec
 fn a_track_is_found_with_its_artist_and_album_and_gone_when_taken_down() {
     let dir = tempfile::tempdir().unwrap();
     let (catalogue, mut writer) = open(dir.path()).unwrap();
-    writer.apply(&[event(1, 1, "Jóga", (1, "Björk"), Some("Homogenic"), true), event(2, 2, "Hunter", (1, "Björk"), Some("Homogenic"), true)]).unwrap();
+    writer
+        .apply(&[event(1, 1, "Jóga", (1, "Björk"), Some("Homogenic"), true), event(2, 2, "Hunter", (1, "Björk"), Some("Homogenic"), true)])
+        .unwrap();
     assert_eq!(found(&catalogue, "bjork", &Kind::ALL, NOW), ["Björk", "Homogenic", "Hunter", "Jóga"]);
     assert_eq!(found(&catalogue, "joga", &Kind::ALL, NOW), ["Jóga"]);
 
@@ -59,10 +61,7 @@ fn a_track_that_changes_hands_leaves_nothing_behind() {
     writer.apply(&[event(1, 1, "Song", (1, "Wrong Name"), Some("Demo"), true)]).unwrap();
     // Published, taken down and published again within one batch: the last word counts.
     writer
-        .apply(&[
-            event(2, 1, "Song", (1, "Wrong Name"), Some("Demo"), false),
-            event(3, 1, "Song", (2, "Right Name"), None, true),
-        ])
+        .apply(&[event(2, 1, "Song", (1, "Wrong Name"), Some("Demo"), false), event(3, 1, "Song", (2, "Right Name"), None, true)])
         .unwrap();
     assert!(found(&catalogue, "wrong", &Kind::ALL, NOW).is_empty());
     assert!(found(&catalogue, "demo", &Kind::ALL, NOW).is_empty());

@@ -65,7 +65,8 @@ impl Writer {
         let touched = || before.iter().chain(tracks.values().flatten());
         let artists: BTreeSet<Uuid> = touched().filter_map(|track| Some(track.artist.as_ref()?.id.uuid())).collect();
         for id in artists {
-            let named_by = self.first_naming(fields.artist_id, id, &tracks, |track| track.artist.as_ref().map(|artist| artist.id.uuid()))?;
+            let named_by =
+                self.first_naming(fields.artist_id, id, &tracks, |track| track.artist.as_ref().map(|artist| artist.id.uuid()))?;
             self.replace(id, named_by.and_then(|track| Entry::artist_of(&track)).as_ref())?;
         }
         let albums: BTreeSet<Uuid> = touched().filter_map(Entry::album_id).collect();
