@@ -57,7 +57,7 @@ impl FromRef<Ingest> for AuthState {
 
 /// Connections to PostgreSQL: a worker takes one at a time, and so does a request.
 const CONNECTIONS: u32 = 16;
-/// Encoding runs far faster than the music plays; a job that does not is stuck.
+/// Encoding runs some ten times faster than the music plays, and more on an idle machine; a job that runs at its speed is stuck.
 const SECONDS_PER_MINUTE: u64 = 60;
 /// The longest source the media pipeline takes, whatever is configured.
 const SECONDS_MAX: u64 = 12 * 3600;

@@ -113,7 +113,14 @@ macro_rules! select {
 }
 
 /// Keeps a new upload, pending.
-pub(crate) async fn begin(db: impl PgExecutor<'_>, id: UploadId, track: TrackId, owner: AccountId, new: &Declared, now: UnixMs) -> sqlx::Result<()> {
+pub(crate) async fn begin(
+    db: impl PgExecutor<'_>,
+    id: UploadId,
+    track: TrackId,
+    owner: AccountId,
+    new: &Declared,
+    now: UnixMs,
+) -> sqlx::Result<()> {
     let territories = new.territories.as_ref().map(|list| list.iter().map(ToString::to_string).collect::<Vec<_>>());
     sqlx::query(
         "INSERT INTO ingest.uploads (
@@ -225,7 +232,13 @@ pub(crate) async fn claim(pool: &PgPool, id: UploadId, message: &Message, lease_
 }
 
 /// Holds the job for longer and says how far it is; false when another worker has it.
-pub(crate) async fn advance(db: impl PgExecutor<'_>, id: UploadId, fence: i64, lease_until: UnixMs, percents: [u8; 3]) -> sqlx::Result<bool> {
+pub(crate) async fn advance(
+    db: impl PgExecutor<'_>,
+    id: UploadId,
+    fence: i64,
+    lease_until: UnixMs,
+    percents: [u8; 3],
+) -> sqlx::Result<bool> {
     let held = sqlx::query("UPDATE ingest.jobs SET lease_until_ms = $3, percents = $4 WHERE upload_id = $1 AND fence = $2")
         .bind(id.uuid())
         .bind(fence)

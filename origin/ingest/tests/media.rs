@@ -337,3 +337,84 @@ fn a_cancelled_job_stops_and_leaves_no_encoder_behind() {
     let outcome = studio().make(take, &|_| {}, &Arc::new(AtomicBool::new(true)));
     assert!(matches!(outcome, Err(MediaError::Interrupted)), "{outcome:?}");
 }
+
+#[test]
+fn a_damaged_file_is_heard_or_refused_and_never_fails_the_job() {
+    let folder = tempfile::tempdir().unwrap();
+    let formats: [(&str, &[&str]); 6] = [
+        ("a.flac", &[]),
+        ("a.ogg", &["-c:a", "libvorbis"]),
+        ("a.wav", &[]),
+        ("a.mp3", &["-c:a", "libmp3lame"]),
+        ("a.m4a", &["-c:a", "aac"]),
+        ("a.aac", &["-c:a", "aac"]),
+    ];
+    let mut seed = 0x9e37_79b9_7f4a_7c15_u64;
+    let mut random = move |below: usize| {
+        seed ^= seed << 13;
+        seed ^= seed >> 7;
+        seed ^= seed << 17;
+        (seed % below as u64) as usize
+    };
+    let tries: usize = std::env::var("INGEST_MUTATIONS").ok().and_then(|tries| tries.parse().ok()).unwrap_or(8);
+    for (name, how) in formats {
+        let whole = std::fs::read(source(folder.path(), name, 44_100, 60_000, how)).unwrap();
+        for n in 0..tries {
+            let mut bytes = whole.clone();
+            // Headers are where parsers go wrong, so half of the changes are made there.
+            for _ in 0..=random(12) {
+                let at = if random(2) == 0 { random(bytes.len().min(200)) } else { random(bytes.len()) };
+                bytes[at] = random(256) as u8;
+            }
+            let job = tempfile::tempdir().unwrap();
+            let path = job.path().join("mutated");
+            std::fs::write(&path, &bytes).unwrap();
+            match make_in(job.path(), &path) {
+                Ok(_) | Err(MediaError::Rejected(_)) => {}
+                Err(other) => panic!("{name} {n}: {other:?}"),
+            }
+        }
+    }
+}
+
+/// A program in ffmpeg's place.
+fn stand_in(folder: &Path, script: &str) -> Studio {
+    use std::os::unix::fs::PermissionsExt;
+    let program = folder.join("stand-in");
+    std::fs::write(&program, format!("#!/bin/sh\n{script}\n")).unwrap();
+    std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+    Studio { ffmpeg: program, encoder: "stand-in".to_owned(), grace_s: 1, ..studio().clone() }
+}
+
+#[test]
+fn an_encoder_that_hangs_is_killed_when_its_time_is_up() {
+    let folder = tempfile::tempdir().unwrap();
+    let flac = source(folder.path(), "a.flac", 44_100, 441_000, &[]);
+    let studio = Studio { seconds_per_minute: 0, ..stand_in(folder.path(), "exec sleep 100") };
+    let started = std::time::Instant::now();
+    let sha256 = [0; 32];
+    let take = Take { source: &flac, size: std::fs::metadata(&flac).unwrap().len(), sha256: &sha256, folder: folder.path() };
+    let outcome = studio.make(take, &|_| {}, &Arc::new(AtomicBool::new(false)));
+    let Err(MediaError::Failed(error)) = outcome else { panic!("{outcome:?}") };
+    assert!(error.to_string().contains("longer than its 1 s"), "{error}");
+    assert!(started.elapsed().as_secs_f64() < 3.0);
+}
+
+#[test]
+fn an_encoder_is_limited_before_it_reads_anything_and_sees_none_of_our_environment() {
+    let folder = tempfile::tempdir().unwrap();
+    let flac = source(folder.path(), "a.flac", 44_100, 441_000, &[]);
+    let script = "head -c 8 >/dev/null; cat /proc/self/limits >limits; env >environment; cat >/dev/null; exit 3";
+    let studio = Studio { grace_s: 60, ..stand_in(folder.path(), script) };
+    let sha256 = [0; 32];
+    let take = Take { source: &flac, size: std::fs::metadata(&flac).unwrap().len(), sha256: &sha256, folder: folder.path() };
+    let outcome = studio.make(take, &|_| {}, &Arc::new(AtomicBool::new(false)));
+    assert!(matches!(outcome, Err(MediaError::Failed(_))), "{outcome:?}");
+    let limits = std::fs::read_to_string(folder.path().join("limits")).unwrap();
+    for name in ["Max cpu time", "Max file size", "Max open files", "Max address space"] {
+        let line = limits.lines().find(|line| line.starts_with(name)).unwrap_or_default();
+        assert!(!line.is_empty() && !line.contains("unlimited"), "{name}: {limits}");
+    }
+    let environment = std::fs::read_to_string(folder.path().join("environment")).unwrap();
+    assert!(!environment.contains("HOME=") && !environment.contains("CARGO"), "{environment}");
+}

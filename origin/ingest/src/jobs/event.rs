@@ -58,7 +58,11 @@ pub(crate) fn arrivals(body: &serde_json::Value, raw_bucket: &str) -> Result<Vec
     // By reference: unknown members, of which S3 adds new ones, are ignored.
     let message = Message::deserialize(body).map_err(|error| format!("not an S3 event: {error}"))?;
     let Some(records) = message.records else {
-        return if message.event.as_deref() == Some("s3:TestEvent") { Ok(Vec::new()) } else { Err("an S3 event without records".to_owned()) };
+        return if message.event.as_deref() == Some("s3:TestEvent") {
+            Ok(Vec::new())
+        } else {
+            Err("an S3 event without records".to_owned())
+        };
     };
     let ours = |record: &Record| record.event_name.trim_start_matches("s3:").starts_with("ObjectCreated:");
     records.into_iter().filter(ours).map(|record| arrival(record, raw_bucket)).collect()

@@ -175,7 +175,9 @@ impl Workers {
         }
         match end {
             End::Published { version, .. } => tracing::info!(upload = %upload.id, track = %upload.track, %version, "published"),
-            End::Rejected(reason) => tracing::info!(upload = %upload.id, track = %upload.track, code = reason.code, detail = reason.detail, "rejected"),
+            End::Rejected(reason) => {
+                tracing::info!(upload = %upload.id, track = %upload.track, code = reason.code, detail = reason.detail, "rejected")
+            }
             End::TakenDown => tracing::info!(upload = %upload.id, track = %upload.track, state = State::TakenDown.name(), "not published"),
             End::Held(reason) => tracing::error!(upload = %upload.id, track = %upload.track, detail = reason.detail, "held"),
         }

@@ -5,9 +5,9 @@ use std::{
     path::{Path, PathBuf},
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU8, Ordering},
+        atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use anyhow::Context as _;
@@ -23,7 +23,7 @@ use crate::{
     catalog::{Handover, Publication},
     media::{
         Master, Take, mismatch,
-        reject::{MediaError, RejectCode, Rejection},
+        reject::{MediaError, Rejection},
     },
     store::{self, End},
     upload::{Reason, Upload},
@@ -65,15 +65,29 @@ pub(super) enum Outcome {
     FencedOut,
 }
 
+/// A job in which nothing moves for this long is stuck, most likely in a decoder that a hostile file has sent round in circles.
+const STALL_MAX: Duration = Duration::from_secs(180);
+/// How often the lease's keeper looks.
+const BEAT: Duration = Duration::from_secs(1);
+/// The lease needs a sign of life only now and then; progress is told as it comes.
+const BEATS_PER_EXTENSION: u32 = 8;
+
 /// How far a job is, seen by the encoder's thread and by the lease's keeper.
 #[derive(Debug, Default)]
 struct Progress {
     percents: [AtomicU8; 3],
+    /// Grows with every step of the work.
+    steps: AtomicU64,
     cancelled: Arc<AtomicBool>,
 }
 
 impl Progress {
+    fn step(&self) {
+        self.steps.fetch_add(1, Ordering::Relaxed);
+    }
+
     fn all(&self, percent: u8) {
+        self.step();
         self.percents.iter().for_each(|rung| rung.store(percent, Ordering::Relaxed));
     }
 
@@ -96,24 +110,28 @@ impl Workers {
         let cancelled = Arc::clone(&progress.cancelled);
         let stop = tokio::select! {
             outcome = self.produce(message, upload, &progress) => return outcome,
-            () = self.keep_lease(message, upload, &progress) => Stop::Lost,
+            stop = self.keep_lease(message, upload, &progress) => stop,
             () = self.shutdown.requested() => Stop::Interrupted,
         };
         cancelled.store(true, Ordering::Relaxed);
         Err(stop)
     }
 
-    /// Extends the lease and tells how far the job is, until the lease is lost.
-    async fn keep_lease(&self, message: &Message, upload: &Upload, progress: &Progress) {
+    /// Extends the lease and tells how far the job is, until the lease is lost or the work stands still.
+    async fn keep_lease(&self, message: &Message, upload: &Upload, progress: &Progress) -> Stop {
         let mut lease_until = self.clock.now().plus_ms(LEASE_MS);
-        let mut told = [0; 3];
-        let mut beats = 0_u32;
-        loop {
-            tokio::time::sleep(Duration::from_millis(1_000)).await;
-            beats += 1;
+        let (mut told, mut steps, mut moved) = ([0; 3], 0, Instant::now());
+        for beat in 1_u32.. {
+            tokio::time::sleep(BEAT).await;
+            let seen = progress.steps.load(Ordering::Relaxed);
+            if seen != steps {
+                (steps, moved) = (seen, Instant::now());
+            }
+            if moved.elapsed() > STALL_MAX {
+                return Stop::Failed(anyhow::anyhow!("nothing moved for {} s", STALL_MAX.as_secs()));
+            }
             let percents = progress.read();
-            // A beat a second shows progress; the lease itself needs one only now and then.
-            if percents == told && beats % 8 != 0 {
+            if percents == told && beat % BEATS_PER_EXTENSION != 0 {
                 continue;
             }
             told = percents;
@@ -121,25 +139,27 @@ impl Workers {
             let next = now.plus_ms(LEASE_MS);
             let held = async {
                 Ok::<_, sqlx::Error>(
-                    self.queue.extend(message, LEASE_MS).await? && store::advance(&self.pool, upload.id, message.fence, next, percents).await?,
+                    self.queue.extend(message, LEASE_MS).await?
+                        && store::advance(&self.pool, upload.id, message.fence, next, percents).await?,
                 )
             };
             match held.await {
                 Ok(true) => lease_until = next,
-                Ok(false) => return,
+                Ok(false) => return Stop::Lost,
                 Err(error) if now >= lease_until => {
                     tracing::warn!(%error, upload = %upload.id, "the lease ran out while the database was away");
-                    return;
+                    return Stop::Lost;
                 }
                 Err(error) => tracing::warn!(%error, upload = %upload.id, "the lease could not be extended yet"),
             }
         }
+        Stop::Lost
     }
 
     async fn produce(&self, message: &Message, upload: &Upload, progress: &Arc<Progress>) -> Result<Outcome, Stop> {
         let folder = Arc::new(Folder::new(&self.folder, message.fence).context("a folder for the job")?);
         let source = folder.path().join("source");
-        let (size, sha256) = self.fetch(upload, &source).await?;
+        let (size, sha256) = self.fetch(upload, &source, progress).await?;
         if let Some(rejection) = mismatch(upload.declared.size_bytes, &upload.declared.sha256, size, &sha256) {
             return Ok(rejected(rejection));
         }
@@ -158,11 +178,11 @@ impl Workers {
             },
         };
         progress.all(100);
-        self.publish(message, upload, &sheet).await
+        self.publish(message, upload, &sheet, progress).await
     }
 
     /// Brings the raw object to disk; its size and digest as they are, whatever was declared.
-    async fn fetch(&self, upload: &Upload, path: &Path) -> Result<(u64, [u8; 32]), Stop> {
+    async fn fetch(&self, upload: &Upload, path: &Path, progress: &Progress) -> Result<(u64, [u8; 32]), Stop> {
         let key = Upload::raw_key(upload.id);
         let (told, mut stream) = self.objects.get_stream(&self.raw_bucket, &key).await?;
         let mut file = tokio::fs::File::create(path).await.context("the job's folder")?;
@@ -170,6 +190,7 @@ impl Workers {
         while let Some(bytes) = stream.next().await {
             let bytes = bytes?;
             size += bytes.len() as u64;
+            progress.step();
             if size > upload.declared.size_bytes {
                 // More than was declared is refused for its size; how much more need not fill the disk.
                 return Ok((told.unwrap_or(size).max(size), [0; 32]));
@@ -207,12 +228,7 @@ impl Workers {
             let take = Take { source: &source, size, sha256: &sha256, folder: folder.path() };
             studio.make(take, &|percent| progress.all(percent), &cancelled)
         });
-        made.await.unwrap_or_else(|error| {
-            // A decoder that panics on a file will do so again.
-            tracing::error!(%error, "the media pipeline panicked");
-            let detail = "the file could not be decoded: export it again, and upload that";
-            Err(Rejection::new(RejectCode::Corrupt, detail).into())
-        })
+        made.await.unwrap_or_else(|error| Err(MediaError::Failed(error.into())))
     }
 
     /// Stores what was made, the sheet last.
@@ -221,12 +237,13 @@ impl Workers {
         for ((rung, file), percent) in master.files.iter().zip(&progress.percents) {
             self.objects.put_file(&self.media_bucket, &format!("media/{version}/{rung}.mp4"), file, "audio/mp4").await?;
             percent.store(100, Ordering::Relaxed);
+            progress.step();
         }
         let sheet = serde_json::to_vec(&master.sheet).context("the sheet")?;
         Ok(self.objects.put(&self.media_bucket, &sheet_key(version), Bytes::from(sheet), "application/json").await?)
     }
 
-    async fn publish(&self, message: &Message, upload: &Upload, sheet: &Sheet) -> Result<Outcome, Stop> {
+    async fn publish(&self, message: &Message, upload: &Upload, sheet: &Sheet, progress: &Progress) -> Result<Outcome, Stop> {
         let declared = &upload.declared;
         let publication = Publication {
             track: upload.track,
@@ -248,6 +265,7 @@ impl Workers {
                 Ok(handover) => return outcome(handover),
                 Err(error) => tracing::warn!(error = format!("{error:#}"), upload = %upload.id, "the catalogue is away"),
             }
+            progress.step();
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(PUBLISH_PAUSE_MAX);
         }

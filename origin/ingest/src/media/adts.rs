@@ -9,8 +9,7 @@ use std::{
 use anyhow::{Context, bail, ensure};
 
 /// The sampling frequency index of ISO/IEC 14496-3 table 1.18.
-pub(crate) const RATES: [u32; 13] =
-    [96_000, 88_200, 64_000, 48_000, 44_100, 32_000, 24_000, 22_050, 16_000, 12_000, 11_025, 8_000, 7_350];
+pub(crate) const RATES: [u32; 13] = [96_000, 88_200, 64_000, 48_000, 44_100, 32_000, 24_000, 22_050, 16_000, 12_000, 11_025, 8_000, 7_350];
 
 /// A reader of one ADTS file.
 #[derive(Debug)]

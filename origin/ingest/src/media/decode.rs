@@ -107,9 +107,8 @@ impl Source {
 
         let stream = MediaSourceStream::new(Box::new(file), Default::default());
         let tags = MetadataOptions::default().limit_tag_bytes(Limit::Maximum(64 * 1024)).limit_visual_bytes(Limit::Maximum(0));
-        let format = demuxers(container)
-            .probe(&Hint::new(), stream, FormatOptions::default(), tags)
-            .map_err(|error| refuse(container, &error))?;
+        let format =
+            demuxers(container).probe(&Hint::new(), stream, FormatOptions::default(), tags).map_err(|error| refuse(container, &error))?;
         let track = format.default_track(TrackType::Audio).or_else(|| format.first_track(TrackType::Audio));
         let Some((track, params)) = track.and_then(|track| Some((track, track.codec_params.as_ref()?.audio()?))) else {
             return Err(Rejection::new(RejectCode::NotAudio, format!("the file has no audio track: {ACCEPTED}")).into());
@@ -223,7 +222,10 @@ impl Source {
         let tolerated = if lossless { 0 } else { 1 + self.packets / DAMAGE_ONE_IN };
         let lost = self.announced.map_or(0, |announced| announced.saturating_sub(self.decoded + slack));
         if self.damaged > tolerated || (lossless && lost > 0) {
-            let detail = format!("parts of the audio are damaged ({} of {} packets, {lost} samples lost): export the file again and upload that", self.damaged, self.packets);
+            let detail = format!(
+                "parts of the audio are damaged ({} of {} packets, {lost} samples lost): export the file again and upload that",
+                self.damaged, self.packets
+            );
             return Err(Rejection::new(RejectCode::Corrupt, detail).into());
         }
         if self.decoder.finalize().verify_ok == Some(false) {
@@ -232,7 +234,11 @@ impl Source {
         }
         let presented = self.edit.presented(self.decoded);
         if presented * 1000 < self.limits.ms_min * u64::from(self.rate) {
-            let detail = format!("the file holds {} ms of sound; a track has at least {} ms", presented * 1000 / u64::from(self.rate), self.limits.ms_min);
+            let detail = format!(
+                "the file holds {} ms of sound; a track has at least {} ms",
+                presented * 1000 / u64::from(self.rate),
+                self.limits.ms_min
+            );
             return Err(Rejection::new(RejectCode::TooShort, detail).into());
         }
         Ok(())
@@ -255,7 +261,9 @@ fn refuse(container: Container, error: &Error) -> Rejection {
         Error::ResetRequired => {
             Rejection::new(RejectCode::UnsupportedCodec, "several recordings are chained in one file: upload them one by one")
         }
-        other => Rejection::new(RejectCode::Corrupt, format!("the {container:?} file cannot be read ({other}): export it again and upload that")),
+        other => {
+            Rejection::new(RejectCode::Corrupt, format!("the {container:?} file cannot be read ({other}): export it again and upload that"))
+        }
     }
 }
 

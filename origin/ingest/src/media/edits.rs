@@ -38,9 +38,10 @@ impl Edit {
     /// ISO/IEC 14496-12 8.6.6: the one real edit of the first sound track.
     fn of_list(moov: &[u8]) -> Option<Self> {
         let movie_scale = time_scale(child(moov, b"mvhd")?)?;
-        let track = children(moov).filter(|(kind, _)| *kind == b"trak").map(|(_, track)| track).find(|track| {
-            child(track, b"mdia").and_then(|mdia| child(mdia, b"hdlr")).and_then(|hdlr| hdlr.get(8..12)) == Some(b"soun")
-        })?;
+        let track = children(moov)
+            .filter(|(kind, _)| *kind == b"trak")
+            .map(|(_, track)| track)
+            .find(|track| child(track, b"mdia").and_then(|mdia| child(mdia, b"hdlr")).and_then(|hdlr| hdlr.get(8..12)) == Some(b"soun"))?;
         let media_header = child(child(track, b"mdia")?, b"mdhd")?;
         let media_scale = time_scale(media_header)?;
         let list = child(child(track, b"edts")?, b"elst")?;
@@ -49,7 +50,11 @@ impl Edit {
         let mut real = entries.filter_map(|entry| {
             let (length, start) = entry.split_at_checked(if wide { 8 } else { 4 })?;
             let start = start.get(..if wide { 8 } else { 4 })?;
-            let start = if wide { i64::try_from(number(start)).ok() } else { u32::try_from(number(start)).ok().map(|s| i64::from(s.cast_signed())) };
+            let start = if wide {
+                i64::try_from(number(start)).ok()
+            } else {
+                u32::try_from(number(start)).ok().map(|s| i64::from(s.cast_signed()))
+            };
             Some((number(length), u64::try_from(start?).ok()?))
         });
         let (length, skip) = real.next()?;

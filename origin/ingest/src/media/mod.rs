@@ -23,6 +23,7 @@ mod sniff;
 
 use std::{
     fs::File,
+    panic::AssertUnwindSafe,
     path::{Path, PathBuf},
     sync::{Arc, atomic::AtomicBool},
 };
@@ -52,11 +53,13 @@ pub struct Studio {
     pub encoder: String,
     /// What a source may be at most.
     pub limits: Limits,
-    /// Seconds of wall clock granted per minute of music, on top of [`GRACE_S`].
+    /// Seconds of wall clock granted to every job, however short its music.
+    pub grace_s: u64,
+    /// Seconds of wall clock granted per minute of music, on top of that.
     pub seconds_per_minute: u64,
 }
 
-/// Wall clock granted to every job, however short its music.
+/// The usual [`Studio::grace_s`].
 const GRACE_S: u64 = 60;
 /// Frames, of one channel, gathered before they are passed on.
 const BATCH: usize = 1 << 14;
@@ -90,7 +93,7 @@ impl Studio {
     /// When there is no such ffmpeg, or it has no AAC encoder.
     pub fn new(ffmpeg: PathBuf, seconds_per_minute: u64) -> anyhow::Result<Self> {
         let encoder = encode::identity(&ffmpeg)?;
-        Ok(Self { ffmpeg, encoder, limits: Limits::default(), seconds_per_minute })
+        Ok(Self { ffmpeg, encoder, limits: Limits::default(), grace_s: GRACE_S, seconds_per_minute })
     }
 
     /// The name of what [`Self::make`] will make of a source with this digest.
@@ -104,6 +107,15 @@ impl Studio {
     /// # Errors
     /// A refusal the artist can act on, an interruption, or a failure worth another try.
     pub fn make(&self, take: Take<'_>, progress: &dyn Fn(u8), cancelled: &Arc<AtomicBool>) -> Result<Master, MediaError> {
+        // Hostile headers make some demuxers overflow, which panics in a checked build. It would do so again, so it is the file's fault. What unwinds is
+        // owned by the call: nothing outside can be left half changed.
+        std::panic::catch_unwind(AssertUnwindSafe(|| self.make_unguarded(take, progress, cancelled))).unwrap_or_else(|_| {
+            let detail = "the file could not be decoded: export it again, and upload that";
+            Err(Rejection::new(RejectCode::Corrupt, detail).into())
+        })
+    }
+
+    fn make_unguarded(&self, take: Take<'_>, progress: &dyn Fn(u8), cancelled: &Arc<AtomicBool>) -> Result<Master, MediaError> {
         let mut source = Source::open(File::open(take.source)?, take.size, self.limits)?;
         let rate = source.rate();
         let budget = self.budget(source.expected(), rate);
@@ -159,9 +171,10 @@ impl Studio {
     }
 
     fn budget(&self, expected: Option<u64>, rate: u32) -> Budget {
-        let music_seconds = expected.map_or(self.limits.seconds_max, |samples| (samples / u64::from(rate.max(1))).min(self.limits.seconds_max));
+        let music_seconds =
+            expected.map_or(self.limits.seconds_max, |samples| (samples / u64::from(rate.max(1))).min(self.limits.seconds_max));
         // An estimate of an MP3's length may be far off; the music's own limit is the bound of what may be written.
-        Budget { seconds: GRACE_S + music_seconds * self.seconds_per_minute / 60, music_seconds_max: self.limits.seconds_max }
+        Budget { seconds: self.grace_s + music_seconds * self.seconds_per_minute / 60, music_seconds_max: self.limits.seconds_max }
     }
 }
 
@@ -188,7 +201,11 @@ pub fn mismatch(declared_size: u64, declared_sha256: &[u8; 32], size: u64, sha25
         return Some(Rejection::new(RejectCode::SizeMismatch, detail));
     }
     (sha256 != declared_sha256).then(|| {
-        let detail = format!("the bytes that arrived have SHA-256 {}, {} was declared: start the upload again", hex::encode(sha256), hex::encode(declared_sha256));
+        let detail = format!(
+            "the bytes that arrived have SHA-256 {}, {} was declared: start the upload again",
+            hex::encode(sha256),
+            hex::encode(declared_sha256)
+        );
         Rejection::new(RejectCode::DigestMismatch, detail)
     })
 }

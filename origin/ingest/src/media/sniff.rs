@@ -82,7 +82,8 @@ fn name(head: &[u8]) -> Result<Container, Rejection> {
         return Ok(Container::Mp4);
     }
     if let Some(kind) = playlist(head) {
-        let detail = format!("the file is a playlist ({kind}): a list of addresses, not the music itself. Upload the audio file it points to");
+        let detail =
+            format!("the file is a playlist ({kind}): a list of addresses, not the music itself. Upload the audio file it points to");
         return Err(Rejection::new(RejectCode::PlaylistNotAudio, detail));
     }
     if let Some(format) = other_audio(head) {
@@ -189,7 +190,8 @@ mod tests {
 
     #[test]
     fn a_playlist_is_named_as_one() {
-        let lists = ["#EXTM3U\n#EXTINF:10,\nhttp://169.254.169.254/a.ts\n", "\u{feff}  [playlist]\nFile1=x", "ffconcat version 1.0\nfile x"];
+        let lists =
+            ["#EXTM3U\n#EXTINF:10,\nhttp://169.254.169.254/a.ts\n", "\u{feff}  [playlist]\nFile1=x", "ffconcat version 1.0\nfile x"];
         for list in lists {
             assert_eq!(refusal(list.as_bytes()), RejectCode::PlaylistNotAudio);
         }
