@@ -3,81 +3,41 @@
 //
 //   ANTIPHON_RUN_JSON=.antiphon/run.json node e2e/play.mjs
 import assert from 'node:assert/strict';
-import { tmpdir } from 'node:os';
-import path from 'node:path';
 import { AxeBuilder } from '@axe-core/playwright';
-import { chromium } from 'playwright-core';
+import { enter, step, tell } from './browser.mjs';
 import { api, holdEdgeDown, logIn, longestTrack, run, until } from './system.mjs';
 
 const HEARD_MS = 35_000;
 /** Seconds the player may buffer ahead, so that a dead edge is felt soon. */
 const MAX_BUFFER_S = 6;
-const FLAGS = [
-  '--no-sandbox',
-  '--disable-gpu',
-  '--disable-quic',
-  '--no-first-run',
-  '--disable-background-networking',
-  '--disable-component-update',
-  '--disable-sync',
-  '--autoplay-policy=no-user-gesture-required',
-];
 
-let passed = 0;
-let failed = 0;
-
-async function step(promise, body) {
-  const begun = Date.now();
-  try {
-    const answer = await body();
-    passed += 1;
-    console.log(`ok   ${promise} (${((Date.now() - begun) / 1000).toFixed(1)} s)`);
-    return answer;
-  } catch (error) {
-    failed += 1;
-    console.log(`FAIL ${promise}\n     ${error.stack ?? error}`);
-    throw error;
-  }
-}
-
-const browser = await chromium.launch({ executablePath: process.env.CHROMIUM_BIN ?? '/usr/bin/chromium', headless: true, args: FLAGS });
-// AxeBuilder wants a page of an explicit context.
-const page = await (await browser.newContext()).newPage();
-const said = [];
-/** Requests for segments, by the base they went to. */
-const segments = [];
-page.on('console', (message) => said.push(`${message.type()}: ${message.text()}`));
-page.on('pageerror', (error) => said.push(`uncaught: ${error.stack}`));
-page.on('requestfinished', (request) => {
-  const url = new URL(request.url());
-  if (url.pathname.endsWith('.m4s')) segments.push({ base: url.origin, path: url.pathname, at: Date.now() });
-});
-
-/** The play under way, from the manifest that the page was given. */
-let play = null;
-page.on('response', async (response) => {
-  if (!/\/v1\/tracks\/[^/]+\/manifest/.test(response.url()) || !response.ok()) return;
-  play = (await response.json().catch(() => null))?.play ?? play;
-});
-
-const audio = () =>
-  page.evaluate(() => {
-    const element = document.querySelector('audio');
-    const ends = Array.from({ length: element.buffered.length }, (_, i) => element.buffered.end(i));
-    return { at: element.currentTime, bufferedTo: Math.max(0, ...ends), paused: element.paused, volume: element.volume };
+await tell('play', async (page) => {
+  /** Requests for segments, by the base they went to. */
+  const segments = [];
+  page.on('requestfinished', (request) => {
+    const url = new URL(request.url());
+    if (url.pathname.endsWith('.m4s')) segments.push({ base: url.origin, path: url.pathname, at: Date.now() });
+  });
+  /** The play under way, from the manifest that the page was given. */
+  let play = null;
+  page.on('response', async (response) => {
+    if (!/\/v1\/tracks\/[^/]+\/manifest/.test(response.url()) || !response.ok()) return;
+    play = (await response.json().catch(() => null))?.play ?? play;
   });
 
-try {
+  const audio = () =>
+    page.evaluate(() => {
+      const element = document.querySelector('audio');
+      const ends = Array.from({ length: element.buffered.length }, (_, i) => element.buffered.end(i));
+      return { at: element.currentTime, bufferedTo: Math.max(0, ...ends), paused: element.paused, volume: element.volume };
+    });
+
   const token = await logIn(run.accounts.listener);
   const track = await longestTrack(token);
   const listener = page.getByRole('region', { name: 'Player' });
 
   await step('a listener logs in', async () => {
-    await page.goto(`${run.page}?maxBuffer=${MAX_BUFFER_S}`);
-    await page.getByLabel('Email').fill(run.accounts.listener.email);
-    await page.getByLabel('Password').fill(run.accounts.listener.password);
-    await page.getByRole('button', { name: 'Log in' }).click();
-    await page.getByRole('searchbox').or(page.getByRole('combobox')).first().waitFor();
+    await enter(page, `${run.page}?maxBuffer=${MAX_BUFFER_S}`, run.accounts.listener);
   });
 
   await step('the song is found as it is typed', async () => {
@@ -189,11 +149,4 @@ try {
       assert.ok(played_ms <= heard_ms + 1_000, `${played_ms} ms counted, ${heard_ms} ms heard`);
     });
   }
-} catch {
-  console.log(said.slice(-40).map((line) => `     ${line}`).join('\n'));
-  await page.screenshot({ path: process.env.ANTIPHON_SCREENSHOT ?? path.join(tmpdir(), 'antiphon-play.png') }).catch(() => undefined);
-} finally {
-  await browser.close();
-}
-console.log(`${passed} passed, ${failed} failed`);
-process.exitCode = failed === 0 ? 0 : 1;
+});
