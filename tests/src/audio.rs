@@ -28,13 +28,33 @@ pub async fn signal(path: &Path, seconds: u32, codec: &[&str]) -> Result<()> {
     Ok(())
 }
 
-/// Decodes a file or an HLS URL to interleaved stereo samples at [`RATE`].
+/// Decodes a file or an HLS URL to interleaved stereo samples at [`RATE`], from the presentation time 0 on.
+///
+/// The edit list gives an encoder's priming negative times, and a player does not present those. ffmpeg's command line would shift the whole
+/// timeline instead, so it is told to keep the times and to cut at 0. What it plays of the last frame's padding stays in.
 ///
 /// # Errors
 /// When ffmpeg fails or warns: a warning about timestamps or gaps is a fault of the stream.
 pub async fn decode(input: &str) -> Result<Vec<i16>> {
     let output = Command::new("ffmpeg")
-        .args(["-v", "warning", "-i", input, "-map", "0:a:0", "-f", "s16le", "-ac", "2", "-ar", &RATE.to_string(), "-"])
+        .args([
+            "-v",
+            "warning",
+            "-copyts",
+            "-i",
+            input,
+            "-map",
+            "0:a:0",
+            "-af",
+            "atrim=start=0",
+            "-f",
+            "s16le",
+            "-ac",
+            "2",
+            "-ar",
+            &RATE.to_string(),
+            "-",
+        ])
         .output()
         .await?;
     let said = String::from_utf8_lossy(&output.stderr);

@@ -42,7 +42,7 @@ impl Tally {
             let took = started.elapsed().as_secs_f32();
             match &outcome {
                 Ok(()) => println!("test {} ... ok ({took:.1} s)", check.name),
-                Err(error) => println!("test {} ... FAILED ({took:.1} s)\n    {error:?}\n", check.name),
+                Err(error) => println!("test {} ... FAILED ({took:.1} s)\n    {error:#}\n", check.name),
             }
             outcome.is_ok()
         }))

@@ -77,7 +77,10 @@ pub(crate) async fn a_token_that_was_touched_opens_nothing(system: &System) -> R
         for token in &touched {
             for object in ["index.m3u8", "aac-64.m3u8", "aac-64/0.m4s"] {
                 let path = format!("{base}/v1/media/{token}/{object}");
-                answer(client.request(Method::GET, &path)).await?.refused(403, "token_invalid").with_context(|| path)?;
+                let refused = answer(client.request(Method::GET, &path)).await?;
+                // The gateway refuses a path that is not in its normal form before it looks at the token.
+                let not_normal = token.ends_with('=') && refused.code() == "target_not_canonical";
+                ensure!(not_normal || (refused.status == 403 && refused.code() == "token_invalid"), "{path}: {}", refused.body.text());
             }
         }
         let beyond = format!("{base}{}", index.replace("index.m3u8", "aac-64/9999.m4s"));
