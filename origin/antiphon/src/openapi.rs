@@ -155,7 +155,6 @@ struct RejectedEvent {
     get,
     path = "/v1/tracks/{id}/manifest",
     tag = "playback",
-    operation_id = "get_manifest",
     security(("session" = [])),
     params(
         ("id" = String, Path, description = "The track"),
@@ -177,7 +176,6 @@ fn manifest() {}
     get,
     path = "/v1/media/{token}/index.m3u8",
     tag = "playback",
-    operation_id = "get_multivariant_playlist",
     params(("token" = String, Path, description = "The media token; no header is needed")),
     responses(
         (status = 200, body = String, content_type = "application/vnd.apple.mpegurl"),
@@ -192,7 +190,6 @@ fn index() {}
     get,
     path = "/v1/media/{token}/{rung}.m3u8",
     tag = "playback",
-    operation_id = "get_media_playlist",
     params(("token" = String, Path, description = "The media token"), ("rung" = String, Path, description = "aac-64, aac-128, aac-256 or flac")),
     responses(
         (status = 200, body = String, content_type = "application/vnd.apple.mpegurl"),
@@ -208,7 +205,6 @@ fn media_playlist() {}
     get,
     path = "/v1/media/{token}/{rung}/init.mp4",
     tag = "playback",
-    operation_id = "get_init_section",
     params(("token" = String, Path, description = "The media token"), ("rung" = String, Path, description = "The rung")),
     responses(
         (status = 200, description = "CMAF header", body = Vec<u8>, content_type = "audio/mp4"),
@@ -224,7 +220,6 @@ fn init_section() {}
     get,
     path = "/v1/media/{token}/{rung}/{n}.m4s",
     tag = "playback",
-    operation_id = "get_segment",
     params(
         ("token" = String, Path, description = "The media token"),
         ("rung" = String, Path, description = "The rung"),
@@ -244,7 +239,6 @@ fn segment() {}
     post,
     path = "/v1/me/play-event",
     tag = "playback",
-    operation_id = "post_play_event",
     request_body = PlayEventPost,
     responses(
         (status = 202, description = "The accepted events are durable", body = PlayEventAnswer),
@@ -258,12 +252,12 @@ fn segment() {}
 fn play_event() {}
 
 /// Alive.
-#[utoipa::path(get, path = "/healthz", tag = "operation", operation_id = "healthz", responses((status = 200)))]
+#[utoipa::path(get, path = "/healthz", tag = "operation", responses((status = 200)))]
 #[expect(dead_code, reason = "documentation of the edge's and the gateway's handler")]
 fn healthz() {}
 
 /// Ready to serve; 503 with what is missing while starting or draining.
-#[utoipa::path(get, path = "/readyz", tag = "operation", operation_id = "readyz", responses((status = 200), (status = 503)))]
+#[utoipa::path(get, path = "/readyz", tag = "operation", responses((status = 200), (status = 503)))]
 #[expect(dead_code, reason = "documentation of the edge's and the gateway's handler")]
 fn readyz() {}
 

@@ -23,6 +23,8 @@ const BACK_OFF_MAX: Duration = Duration::from_secs(15);
 const HEALTHY_AFTER: Duration = Duration::from_secs(30);
 /// How many lines of a part's log are shown when it dies.
 const TAIL_LINES: usize = 12;
+/// A log line is JSON and may be long; its message stands in front.
+const LINE_CHARS_MAX: usize = 240;
 
 /// How a program is started, and what it understands as "stop now, in good order".
 pub(crate) struct Program {
@@ -179,7 +181,8 @@ pub(crate) fn last_words(log: &Path) -> String {
         .map(|bytes| String::from_utf8_lossy(bytes.get(bytes.len().saturating_sub(64 * 1024)..).unwrap_or_default()).into_owned())
         .unwrap_or_default();
     let tail = shell::tail_of(&text, TAIL_LINES);
-    let mut words: Vec<String> = tail.lines().map(|line| format!("    {line}")).collect();
+    let mut words: Vec<String> =
+        tail.lines().map(|line| format!("    {}", line.chars().take(LINE_CHARS_MAX).collect::<String>())).collect();
     if let Some(advice) = advice(&tail) {
         words.push(advice.to_owned());
     }

@@ -24,6 +24,8 @@ const HEALTHY_AFTER: Duration = Duration::from_secs(30);
 /// How long a role may take to finish what it does. The gateway and the services share the supervisor's own time.
 const STOP_PATIENCE: Duration = Duration::from_secs(5);
 const TAIL_LINES: usize = 8;
+/// A log line is JSON and may be long; its message stands in front.
+const LINE_CHARS_MAX: usize = 240;
 const TAIL_BYTES: u64 = 16 * 1024;
 
 /// A role that should be running.
@@ -115,7 +117,8 @@ fn last_words(log: &Path) -> String {
     let text = tail(log).unwrap_or_default();
     let lines: Vec<&str> = text.trim_end().lines().collect();
     let lines = lines.get(lines.len().saturating_sub(TAIL_LINES)..).unwrap_or_default();
-    let mut words: Vec<String> = lines.iter().map(|line| format!("    {line}")).collect();
+    let mut words: Vec<String> =
+        lines.iter().map(|line| format!("    {}", line.chars().take(LINE_CHARS_MAX).collect::<String>())).collect();
     let lower = lines.join("\n").to_lowercase();
     if lower.contains("address already in use") {
         words.push("  Its port is taken by another program: stop that one, or change listen.* in the configuration.".to_owned());
