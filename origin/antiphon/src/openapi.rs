@@ -24,7 +24,22 @@ pub(crate) fn merged() -> openapi::OpenApi {
     }
     // Services describe their internal routes to each other; none is reachable from outside.
     whole.paths.paths.retain(|path, _| !path.starts_with("/internal/"));
+    name_operations(&mut whole);
     whole
+}
+
+/// Handlers of different services have the same names (`create`, `list`), and a document's operations may not: each is named for
+/// its method and path, which a generated client turns into a readable function.
+fn name_operations(whole: &mut openapi::OpenApi) {
+    for (path, item) in &mut whole.paths.paths {
+        let name = path.split(|c: char| !c.is_ascii_alphanumeric()).filter(|word| !word.is_empty()).collect::<Vec<_>>().join("_");
+        let methods = [("get", &mut item.get), ("put", &mut item.put), ("post", &mut item.post), ("delete", &mut item.delete)];
+        for (method, operation) in methods {
+            if let Some(operation) = operation {
+                operation.operation_id = Some(format!("{method}_{name}"));
+            }
+        }
+    }
 }
 
 #[derive(OpenApi)]
