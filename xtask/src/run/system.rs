@@ -291,11 +291,15 @@ fn edge_command(workspace: &Workspace, state: &State, port: u16) -> Result<Comma
     Ok(command)
 }
 
-/// The runtime that the edge's node started: its child of that name (`proc_pid_task(5)`, `children`).
+/// The runtime that the edge's node started: its child of that name. Not every kernel lists children, so the parent is read of each
+/// process (`proc_pid_stat(5)`: the second field after the name in parentheses).
 fn workerd_of(node: u32) -> Option<u32> {
-    let children = std::fs::read_to_string(format!("/proc/{node}/task/{node}/children")).ok()?;
-    let is_workerd = |pid: &u32| std::fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| name.trim() == "workerd");
-    children.split_whitespace().filter_map(|pid| pid.parse().ok()).find(is_workerd)
+    let is_ours = |pid: &u32| {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        let after_name = stat.rsplit_once(") ").map(|(head, rest)| (head.ends_with("(workerd"), rest));
+        after_name.is_some_and(|(named, rest)| named && rest.split_whitespace().nth(1) == Some(node.to_string().as_str()))
+    };
+    std::fs::read_dir("/proc").ok()?.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok()).find(is_ours)
 }
 
 fn end(child: &mut Child) {
