@@ -54,6 +54,8 @@ class Player {
   #ticketToResume: string | null = null;
   #remembered_at = 0;
   #said: ReturnType<typeof setTimeout> | undefined;
+  /** Measured on this page, so on the connection of now: the edge chooses by it. */
+  #throughput_kbps: number | null = null;
   readonly #maxBufferS = numberParameter('maxBuffer');
 
   /** Called once with the page's <audio> element. */
@@ -174,7 +176,7 @@ class Player {
     this.duration_ms = track.duration_ms ?? 0;
     announce(track);
     try {
-      const manifest = await manifestOf(track.id, resumed);
+      const manifest = await manifestOf(track.id, resumed, this.#throughput_kbps);
       if (turn !== this.#turn) return;
       this.#watch(manifest, start_ms);
       await this.#openSource(manifest, start_ms, true);
@@ -200,6 +202,7 @@ class Player {
       { start_ms, lossless: this.lossless, maxBufferS: this.#maxBufferS },
       {
         onRung: (rung) => (this.rung = rung),
+        onThroughput: (kbps) => (this.#throughput_kbps = kbps),
         onExpired: () => void this.#renew(),
         onFatal: (message) => this.#fail(new Error(message)),
       },
@@ -230,7 +233,7 @@ class Player {
     this.#renewing = true;
     const turn = this.#turn;
     try {
-      const manifest = await manifestOf(track.id, ticket);
+      const manifest = await manifestOf(track.id, ticket, this.#throughput_kbps);
       if (turn === this.#turn) await this.#openSource(manifest, this.#playhead(), this.status !== 'paused');
     } catch (error) {
       if (turn === this.#turn) this.#fail(error);
@@ -365,17 +368,19 @@ class Player {
   }
 }
 
-async function manifestOf(track: string, ticket: string | null): Promise<Manifest> {
+async function manifestOf(track: string, ticket: string | null, throughput_kbps: number | null): Promise<Manifest> {
   const path = `/v1/tracks/${encodeURIComponent(track)}/manifest`;
+  // CTA-5004: mtp is the measured throughput, kbit/s to the nearest hundred.
+  const headers: Record<string, string> = throughput_kbps ? { 'cmcd-request': `mtp=${Math.max(100, Math.round(throughput_kbps / 100) * 100)}` } : {};
   try {
-    const manifest = await session.json<Manifest>(ticket ? `${path}?play=${encodeURIComponent(ticket)}` : path);
+    const manifest = await session.json<Manifest>(ticket ? `${path}?play=${encodeURIComponent(ticket)}` : path, { headers });
     bases.learn(manifest.fallback_playlist_url);
     return manifest;
   } catch (error) {
     // A ticket that cannot be renewed means a new play, not silence.
     const spent = ticket !== null && error instanceof Problem && error.status >= 400 && error.status < 500;
     if (!spent) throw error;
-    return await manifestOf(track, null);
+    return await manifestOf(track, null, throughput_kbps);
   }
 }
 

@@ -11,9 +11,13 @@ import { Warm } from './warm';
 const NATIVE = 'application/vnd.apple.mpegurl';
 /** A network that is gone for longer than this many rounds of hls.js's own retries ends the song with a message. */
 const MAX_RECOVERIES = 6;
+/** hls.js answers its own first guess before it has measured this many. */
+const MEASURED_AFTER_FRAGMENTS = 2;
 
 export interface Heard {
   onRung(rung: string): void;
+  /** What the network carried lately. */
+  onThroughput(kbps: number): void;
   /** The tokens are over: a new manifest is needed. */
   onExpired(): void;
   onFatal(message: string): void;
@@ -49,6 +53,7 @@ function openHls(audio: HTMLAudioElement, manifest: Manifest, wishes: Wishes, he
   });
   const playlist = bases.at(bases.current, playlistOf(manifest, wishes.lossless));
   let recoveries = 0;
+  let fragments = 0;
 
   hls.on(Events.MANIFEST_PARSED, () => {
     obey(hls, manifest);
@@ -58,7 +63,11 @@ function openHls(audio: HTMLAudioElement, manifest: Manifest, wishes: Wishes, he
     const chosen = hls.levels[level];
     if (chosen) heard.onRung(rungOf(chosen));
   });
-  hls.on(Events.FRAG_BUFFERED, () => (recoveries = 0));
+  hls.on(Events.FRAG_BUFFERED, () => {
+    recoveries = 0;
+    fragments += 1;
+    if (fragments > MEASURED_AFTER_FRAGMENTS && hls.bandwidthEstimate > 0) heard.onThroughput(Math.round(hls.bandwidthEstimate / 1000));
+  });
   hls.on(Events.ERROR, (_event, error) => {
     if (isExpired(error)) return heard.onExpired();
     if (!error.fatal) return;
