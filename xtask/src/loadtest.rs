@@ -52,7 +52,7 @@ pub(crate) fn main(args: &Args) -> Result<()> {
         }
         None => {
             let mut command = Command::new("cargo");
-            command.args(["run", "--quiet", "--release", "--package", "loadtest-runner", "--target-dir"]).arg(&workspace.target).arg("--");
+            command.args(["run", "--quiet", "--release", "--package", "loadtest-runner", "--target-dir"]).arg(&workspace.target).args(["--", "run"]);
             command
         }
     };
