@@ -7,7 +7,9 @@ use crate::{shell, workspace::Workspace};
 
 /// `cargo xtask bench`
 #[derive(clap::Args)]
-#[command(after_help = "Examples:\n  cargo xtask bench ttfb\n  cargo xtask bench ttfb --state /tmp/second -- --rounds 2000\n\nWhat follows -- is passed on.")]
+#[command(
+    after_help = "Examples:\n  cargo xtask bench ttfb\n  cargo xtask bench ttfb --state /tmp/second -- --rounds 2000\n\nWhat follows -- is passed on."
+)]
 pub(crate) struct Args {
     /// Name of a benchmark: a subcommand of the program `bench`, which lists them with --help
     name: String,

@@ -65,18 +65,21 @@ pub(crate) fn worker(workspace: &Workspace) -> Result<()> {
     let sources = ["edge/src", "edge/Cargo.toml", "edge/package-lock.json", "protocol", "Cargo.toml", "Cargo.lock", "rust-toolchain.toml"];
     let stamp = workspace.root.join("edge/build/.fingerprint");
     stamped(workspace, &sources, &stamp, "the Worker", || {
-        // worker-build is told which helpers to use instead of downloading its own.
-        shell::run(
-            Command::new(cargo_tools::worker_build(workspace))
-                .args(["--profile", "wasm"])
-                .current_dir(workspace.root.join("edge"))
-                .env("CARGO_TARGET_DIR", &workspace.target)
-                .env("WASM_BINDGEN_BIN", cargo_tools::wasm_bindgen(workspace))
-                .env("WASM_OPT_BIN", node::edge_module(workspace, ".bin/wasm-opt"))
-                .env("ESBUILD_BIN", node::edge_module(workspace, ".bin/esbuild"))
-                .env("PATH", node::path(workspace)?),
-        )
+        let mut build = Command::new(cargo_tools::worker_build(workspace));
+        build.args(["--profile", "wasm"]).current_dir(workspace.root.join("edge"));
+        shell::run(with_worker_tools(workspace, &mut build)?)
     })
+}
+
+/// worker-build, or wrangler, which calls it, is told which helpers to use instead of downloading its own.
+pub(crate) fn with_worker_tools<'a>(workspace: &Workspace, command: &'a mut Command) -> Result<&'a mut Command> {
+    Ok(command
+        .env("CARGO_TARGET_DIR", &workspace.target)
+        .env("WORKER_BUILD_BIN", cargo_tools::worker_build(workspace))
+        .env("WASM_BINDGEN_BIN", cargo_tools::wasm_bindgen(workspace))
+        .env("WASM_OPT_BIN", node::edge_module(workspace, ".bin/wasm-opt"))
+        .env("ESBUILD_BIN", node::edge_module(workspace, ".bin/esbuild"))
+        .env("PATH", node::path(workspace)?))
 }
 
 /// The web page, for the edge to serve.

@@ -52,7 +52,10 @@ pub(crate) fn main(args: &Args) -> Result<()> {
         }
         None => {
             let mut command = Command::new("cargo");
-            command.args(["run", "--quiet", "--release", "--package", "loadtest-runner", "--target-dir"]).arg(&workspace.target).args(["--", "run"]);
+            command
+                .args(["run", "--quiet", "--release", "--package", "loadtest-runner", "--target-dir"])
+                .arg(&workspace.target)
+                .args(["--", "run"]);
             command
         }
     };

@@ -10,7 +10,7 @@ use anyhow::{Context, Result, bail};
 
 use super::tally::Tally;
 use crate::{
-    say,
+    build, say,
     setup::{debian, node},
     shell,
     workspace::Workspace,
@@ -84,12 +84,13 @@ fn cargo(workspace: &Workspace, filter: Option<&str>) -> Command {
     command
 }
 
-/// wrangler runs the `[build]` command of its configuration, `cargo xtask build-edge`, which finds everything built.
+/// wrangler runs the `[build]` command of its configuration, which is worker-build.
 fn deploy(workspace: &Workspace) -> Result<Command> {
     let mut command = Command::new(node::node(workspace)?);
     command.arg(node::edge_module(workspace, "wrangler/bin/wrangler.js")).args(["deploy", "--dry-run", "--env", "", "--outdir"]);
     command.arg(workspace.target.join("wrangler-dry-run")).current_dir(&workspace.root);
-    command.env("WRANGLER_SEND_METRICS", "false").env("PATH", node::path(workspace)?);
+    command.env("WRANGLER_SEND_METRICS", "false");
+    build::with_worker_tools(workspace, &mut command)?;
     Ok(command)
 }
 
@@ -108,6 +109,7 @@ fn browser(workspace: &Workspace) -> Result<Tally> {
 /// Runs a suite, shows what it prints, and counts. A runner that counts nothing is one test, judged by how it ends.
 fn counted(command: &mut Command) -> Result<Tally> {
     let mut child = command
+        .env("NO_COLOR", "1")
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .spawn()
@@ -141,7 +143,7 @@ struct Running {
 impl Running {
     fn start(workspace: &Workspace) -> Result<Self> {
         let state = std::env::temp_dir().join(format!("antiphon-browser-{}", std::process::id()));
-        let child = Command::new(std::env::current_exe()?)
+        let child = Command::new(workspace.target.join("debug/xtask"))
             .args(["run", "--ports", "auto", "--no-build", "--dev", "--state"])
             .arg(&state)
             .current_dir(&workspace.root)

@@ -19,6 +19,7 @@ impl Tally {
 
     /// Counts one line of a runner's output, if it is one that sums up.
     pub(crate) fn count(&mut self, line: &str) {
+        let line = &without_colours(line);
         let words: Vec<&str> =
             line.split(|c: char| c.is_whitespace() || matches!(c, ';' | ',' | '|')).filter(|word| !word.is_empty()).collect();
         match words.as_slice() {
@@ -46,6 +47,13 @@ impl Tally {
     }
 }
 
+/// A line without the sequences that colour it (`ESC [ … m`).
+fn without_colours(line: &str) -> String {
+    let mut parts = line.split('\x1b');
+    let first = parts.next().unwrap_or_default().to_owned();
+    parts.fold(first, |text, part| text + part.split_once('m').map_or(part, |(_, rest)| rest))
+}
+
 impl fmt::Display for Tally {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} passed, {} failed", self.passed, self.failed)?;
@@ -68,6 +76,7 @@ mod tests {
             (" Test Files  3 passed (3)", 0, 0, 0),
             ("# pass 7", 7, 0, 0),
             ("ℹ fail 3", 0, 3, 0),
+            ("\x1b[2m      Tests \x1b[22m \x1b[1m\x1b[32m33 passed\x1b[39m\x1b[22m\x1b[90m (33)\x1b[39m", 33, 0, 0),
             ("ℹ skipped 2", 0, 0, 2),
             ("ℹ duration_ms 812", 0, 0, 0),
             ("test tests::a_failed_test_5_passed ... ok", 0, 0, 0),
