@@ -29,6 +29,8 @@ impl Tally {
             ["Tests", rest @ ..] => self.add_pairs(rest),
             // node --test: `# pass 5` or, on a terminal, `ℹ pass 5`
             ["#" | "ℹ", what, number] => self.add_pairs(&[number, what]),
+            // Our own programs, and this one: `11 passed, 0 failed`
+            [_, "passed", _, "failed", ..] => self.add_pairs(&words),
             _ => {}
         }
     }
@@ -76,6 +78,7 @@ mod tests {
             (" Test Files  3 passed (3)", 0, 0, 0),
             ("# pass 7", 7, 0, 0),
             ("ℹ fail 3", 0, 3, 0),
+            ("11 passed, 2 failed", 11, 2, 0),
             ("\x1b[2m      Tests \x1b[22m \x1b[1m\x1b[32m33 passed\x1b[39m\x1b[22m\x1b[90m (33)\x1b[39m", 33, 0, 0),
             ("ℹ skipped 2", 0, 0, 2),
             ("ℹ duration_ms 812", 0, 0, 0),
