@@ -53,6 +53,9 @@ pub(crate) struct Edge<'a> {
     pub(crate) request_id: &'a str,
 }
 
+/// Methods that any address here may answer.
+const METHODS: [&str; 7] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
+
 #[event(fetch)]
 async fn fetch(request: Request, env: Env, context: Context) -> worker::Result<Response> {
     let request_id = answer::request_id(request.headers());
@@ -65,6 +68,10 @@ async fn fetch(request: Request, env: Env, context: Context) -> worker::Result<R
 }
 
 async fn serve(request: Request, env: &Env, context: &Context, request_id: &str) -> Result<Response, Problem> {
+    // The crate's `Method` takes every method it does not know for GET, so the platform's own word is judged first.
+    if !METHODS.contains(&request.inner().method().as_str()) {
+        return Err(answer::only(&METHODS.join(", ")));
+    }
     let path = request.path();
     let route = route::of(&path);
     if request.method() == Method::Options && route != Route::Internal {

@@ -1,7 +1,7 @@
 //! Everything under `/v1` that the edge does not own: passed to the gateway and back, bodies as streams.
 
 use protocol::{Problem, edge_auth};
-use worker::{Headers, Request, RequestInit, RequestRedirect, Response, web_sys};
+use worker::{Headers, Method, Request, RequestInit, RequestRedirect, Response, web_sys};
 
 use crate::{Edge, answer, origin, route};
 
@@ -21,7 +21,10 @@ pub(crate) async fn answer(edge: &Edge<'_>, request: &Request) -> Result<Respons
     let mut init = RequestInit::new();
     // A redirect is the client's to follow.
     init.with_method(request.method()).with_headers(headers).with_redirect(RequestRedirect::Manual);
-    init.with_body(request.inner().body().map(Into::into));
+    // A request to read has no body to pass on (the platform would refuse to make one).
+    if !matches!(request.method(), Method::Get | Method::Head) {
+        init.with_body(request.inner().body().map(Into::into));
+    }
     let forwarded = Request::new_with_init(&format!("{}{path}{query}", edge.settings.gateway_url), &init)
         .map_err(|error| answer::fault("a request", &error))?;
     origin::within(forwarded, PATIENCE_MS).await

@@ -75,6 +75,8 @@ pub(crate) async fn every_part_is_healthy(system: &System) -> Result<()> {
         for path in ["/healthz", "/readyz"] {
             client.send(Method::GET, path, None).await?.expect(200).with_context(|| format!("{base}{path}"))?;
         }
+        let odd = client.send(Method::from_bytes(b"QUERY")?, "/v1/me/likes", None).await?;
+        ensure!(odd.status == 405, "{base}: a method nobody knows is answered {}: {}", odd.status, odd.body.text());
         let lost = client.send(Method::GET, "/v1/nowhere", None).await?;
         ensure!(lost.status == 404 && !lost.code().is_empty(), "{}", lost.body.text());
         let internal = client.send(Method::GET, "/internal/sheets/00000000000000000000000000000000", None).await?;

@@ -25,7 +25,41 @@ pub(crate) fn merged() -> openapi::OpenApi {
     // Services describe their internal routes to each other; none is reachable from outside.
     whole.paths.paths.retain(|path, _| !path.starts_with("/internal/"));
     name_operations(&mut whole);
+    describe_refusals(&mut whole);
     whole
+}
+
+/// Refusals that the path to every operation may give, whatever the operation itself says.
+const REFUSALS: [(&str, &str); 6] = [
+    ("400", "The request is not in the form this call takes"),
+    ("404", "Nothing has this address"),
+    ("413", "The body is too large"),
+    ("429", "Too many requests; Retry-After says when to try again"),
+    ("431", "The request's head is too large"),
+    ("503", "Not now; Retry-After says when to try again"),
+];
+/// And those that an operation with a body may give.
+const BODY_REFUSALS: [(&str, &str); 2] = [
+    ("415", "The body is of another media type"),
+    ("422", "The body is well-formed and cannot be accepted, or the Idempotency-Key belongs to another request"),
+];
+
+/// Edge and gateway answer for every operation with the same refusals; they are described here once instead of beside each handler.
+fn describe_refusals(whole: &mut openapi::OpenApi) {
+    let problem = |description: &str| {
+        let content = openapi::ContentBuilder::new().schema(Some(openapi::Ref::from_schema_name("Problem"))).build();
+        openapi::ResponseBuilder::new().description(description).content("application/problem+json", content).build()
+    };
+    for item in whole.paths.paths.values_mut() {
+        let operations = [&mut item.get, &mut item.put, &mut item.post, &mut item.delete];
+        for operation in operations.into_iter().flatten() {
+            let with_body = if operation.request_body.is_some() { BODY_REFUSALS.as_slice() } else { &[] };
+            for (status, description) in REFUSALS.iter().chain(with_body) {
+                let responses = &mut operation.responses.responses;
+                responses.entry((*status).to_owned()).or_insert_with(|| openapi::RefOr::T(problem(description)));
+            }
+        }
+    }
 }
 
 /// Handlers of different services have the same names (`create`, `list`), and a document's operations may not: each is named for
