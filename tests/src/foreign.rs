@@ -1,4 +1,5 @@
-//! Playlist parsers that nobody here wrote: npm's `hls-parser` and PyPI's `m3u8`, installed by `cargo xtask setup`.
+//! Judges that nobody here wrote, installed by `cargo xtask setup`: npm's `hls-parser` and PyPI's `m3u8` read our playlists, PyPI's
+//! `schemathesis` tries every operation of our OpenAPI document.
 
 use std::{path::PathBuf, process::Stdio};
 
@@ -6,6 +7,9 @@ use anyhow::{Context as _, Result, ensure};
 use tokio::{io::AsyncWriteExt as _, process::Command};
 
 const M3U8: &str = "m3u8-6.0.0";
+const SCHEMATHESIS: &str = "schemathesis-4.32.5";
+/// Requests it makes up for each operation and phase.
+const EXAMPLES: &str = "10";
 
 /// Holds both parsers to reading `playlists` and to finding the same in them; answers a line a playlist, such as `media 8`.
 ///
@@ -20,6 +24,28 @@ pub async fn parse(playlists: &[String]) -> Result<Vec<String>> {
     let (ours, theirs) = (run(node, playlists).await?, run(python, playlists).await?);
     ensure!(ours == theirs, "hls-parser reads {ours:?}, m3u8 reads {theirs:?}");
     Ok(ours)
+}
+
+/// Lets schemathesis try every operation of the document at `base` under a session: no 5xx, and no status, media type or body that the
+/// document does not describe.
+///
+/// # Errors
+/// When it finds one; what it says is in the message.
+pub async fn schemathesis(base: &str, access_token: &str) -> Result<()> {
+    let directory = tempfile::tempdir()?;
+    let checks = "not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance";
+    let output = Command::new("python3")
+        .args(["-m", "schemathesis.cli", "run", &format!("{base}/openapi.json"), "--no-color", "--workers", "2"])
+        .args(["--header", &format!("Authorization: Bearer {access_token}"), "--checks", checks])
+        .args(["--phases", "examples,coverage,fuzzing", "--max-examples", EXAMPLES])
+        .current_dir(directory.path())
+        .env("PYTHONPATH", tools()?.join(SCHEMATHESIS))
+        .output()
+        .await
+        .context("cannot start schemathesis")?;
+    let said = String::from_utf8_lossy(&output.stdout);
+    ensure!(output.status.success(), "schemathesis: {said}{}", String::from_utf8_lossy(&output.stderr));
+    Ok(())
 }
 
 /// Where `xtask` keeps tools of a pinned version.
