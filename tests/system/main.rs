@@ -79,9 +79,9 @@ async fn run(filter: Option<&str>) -> Result<Tally> {
     tally.stage(&system, None, &[check!(identity_holds)]).await;
     tally.stage(&system, filter, &[check!(money::an_awkward_pool_is_settled_to_the_unit_once)]).await;
     tally.stage(&system, filter, &[check!(chaos::killed_parts_lose_nothing_and_count_nothing_twice)]).await;
+    tally.stage(&system, None, &[check!(identity_holds)]).await;
     // Last: what it makes up spends the log-in limits that other checks live on.
     tally.stage(&system, filter, &[check!(contract::no_made_up_request_breaks_the_contract)]).await;
-    tally.stage(&system, None, &[check!(identity_holds)]).await;
     Ok(tally)
 }
 
