@@ -74,7 +74,11 @@ export async function start() {
 
   const server = createServer(async (request, response) => {
     const chunks = [];
-    for await (const chunk of request) chunks.push(chunk);
+    try {
+      for await (const chunk of request) chunks.push(chunk);
+    } catch {
+      return; // the runtime was killed while it sent
+    }
     const body = Buffer.concat(chunks);
     gateway.requests.push({ method: request.method, path: request.url, headers: request.headers, body: body.toString() });
     if (gateway.down) return request.socket.destroy();
