@@ -347,6 +347,12 @@ mod tests {
                 (7_250, Void(VoidReason::FasterThanTime)),
             ),
             (
+                "30 s claimed after 5 s, then silence",
+                200_000,
+                vec![(0, Start, 0, 0, 100), (1, Progress, 0, 30_000, 5_000), (2, Stop, 30_000, 30_000, 60_000)],
+                (7_250, Void(VoidReason::FasterThanTime)),
+            ),
+            (
                 "the same 15 s twice",
                 200_000,
                 vec![(0, Progress, 0, 15_000, 15_000), (1, Seek, 0, 15_000, 30_000), (2, Stop, 15_000, 15_000, 31_000)],

@@ -241,29 +241,3 @@ async fn history_goes_on_where_the_page_before_ended_and_names_the_track() {
     let popular: serde_json::Value = scene.request("GET", "/internal/popularity?limit=5").send().await.unwrap().json().await.unwrap();
     assert_eq!(popular["items"], json!([{"track": track(1), "listens": 5}]));
 }
-
-/// Prints what a merge and a fold cost; run by hand with `--ignored --nocapture`.
-#[tokio::test]
-#[ignore = "a measurement"]
-async fn what_a_merge_and_a_fold_cost() {
-    let scene = scene().await;
-    let listeners = 200u8;
-    let posts: Vec<StoredPost> = (0..listeners)
-        .flat_map(|n| (0..10u8).map(move |play| (n, play)))
-        .flat_map(|(n, play)| {
-            let at = NOW.plus_ms(-3_600_000 + i64::from(play) * 40_000);
-            Scene::posts(&scene.play(n, track(play), at, play), &a_listen())
-        })
-        .collect();
-    for chunk in posts.chunks(1_000) {
-        let started = std::time::Instant::now();
-        scene.merge(chunk.to_vec()).await;
-        println!("merge of {} events: {:?}", chunk.len(), started.elapsed());
-    }
-    let started = std::time::Instant::now();
-    scene.fold().await;
-    println!("fold of {listeners} accounts, {} events: {:?}", posts.len(), started.elapsed());
-    let started = std::time::Instant::now();
-    scene.merge(posts).await;
-    println!("the same again in one batch: {:?}", started.elapsed());
-}
