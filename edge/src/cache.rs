@@ -3,7 +3,7 @@
 //! Keys are URLs of hosts that do not exist, made from verified names only: no token, no query and no header of a client is ever part
 //! of one, so that nobody can reach or plant another's entry. Only answers of 200 are put in. A cache that fails is a miss.
 
-use protocol::{MediaVersion, TrackId};
+use protocol::{MediaVersion, TrackId, media_path::MediaObject};
 use worker::{Cache, Headers, Method, Request, RequestInit, Response, console_warn};
 
 /// A card, whose age is judged by us and not by the cache.
@@ -16,9 +16,9 @@ pub(crate) fn sheet_key(version: MediaVersion) -> String {
     format!("https://sheets.antiphon.internal/{version}")
 }
 
-/// An init section or a segment; `name` is its place in the rendition.
-pub(crate) fn media_key(version: MediaVersion, name: &str) -> String {
-    format!("https://media.antiphon.internal/{version}/{name}")
+/// An init section, a segment, or both in one.
+pub(crate) fn media_key(version: MediaVersion, object: MediaObject) -> String {
+    format!("https://media.antiphon.internal/{version}/{object}")
 }
 
 /// The entry under `key`.

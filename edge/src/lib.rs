@@ -26,7 +26,6 @@
 mod answer;
 mod buffer;
 mod cache;
-mod conditional;
 mod evidence;
 mod manifest;
 mod media;

@@ -4,19 +4,18 @@
 //! module's memory; on a miss one branch of the stream goes to the client and the other into the cache.
 
 use protocol::{
-    MediaVersion, Problem, Rung, manifest,
+    MediaVersion, Problem,
+    admission::{self, no_such_segment},
+    conditional::{self, Wanted},
+    manifest,
     media_path::{self, MediaObject},
     playlist,
+    revocation::Revocations,
     sheet::Sheet,
-    token::{self, Purpose, TokenError},
 };
 use worker::{Method, Request, Response, ResponseBody};
 
-use crate::{
-    Edge, answer, cache,
-    conditional::{self, Wanted},
-    evidence, origin,
-};
+use crate::{Edge, answer, cache, evidence, origin};
 
 /// A URL's token is its holder's alone, so no shared cache downstream keeps the answer; what it names never changes.
 const CLIENT_SEGMENT: &str = "private, max-age=31536000, immutable";
@@ -27,37 +26,30 @@ pub(crate) async fn answer(edge: &Edge<'_>, request: &Request, path: &str) -> Re
     if !matches!(request.method(), Method::Get | Method::Head) {
         return Err(answer::only("GET and HEAD"));
     }
-    let token = path.strip_prefix(media_path::PREFIX).and_then(|rest| rest.split('/').next()).unwrap_or_default();
-    let claims = token::verify(&edge.settings.keys, token, Purpose::Media, edge.now).map_err(|error| match error {
-        TokenError::Invalid => Problem::new(403, "token_invalid", "the media token is not valid"),
-        TokenError::Expired => Problem::new(403, "token_expired", "the media token has expired: ask for a new manifest"),
-    })?;
-    let object = media_path::parse(path).ok_or_else(no_such_segment)?.object;
-    manifest::allow_object(&claims, object)?;
-    let version = claims.version;
+    let admitted = admission::media(&edge.settings.keys, &Revocations::default(), path, edge.now)?;
+    let (claims, object, etag) = (admitted.claims, admitted.object, admitted.etag());
     match object {
         MediaObject::Index => {
-            let sheet = origin::sheet(edge, version).await?;
-            let etag = format!("W/\"{version}.index.{}\"", claims.rungs.bits());
-            Ok(playlist_answer(request, &etag, manifest::index(&claims, &sheet)))
+            let sheet = origin::sheet(edge, claims.version).await?;
+            let token = media_path::parse(path).map_or("", |path| path.token);
+            let text = manifest::index(&claims, token, &sheet, &edge.settings.gateway_public_url);
+            Ok(playlist_answer(request, playlist::CONTENT_TYPE, &etag, text))
         }
+        MediaObject::Steering => Ok(playlist_answer(request, playlist::STEERING_TYPE, &etag, playlist::steering())),
         MediaObject::Playlist(rung) => {
-            let sheet = origin::sheet(edge, version).await?;
+            let sheet = origin::sheet(edge, claims.version).await?;
             let text = playlist::media(&sheet, rung).ok_or_else(no_such_segment)?;
-            Ok(playlist_answer(request, &format!("W/\"{version}.{rung}\""), text))
+            Ok(playlist_answer(request, playlist::CONTENT_TYPE, &etag, text))
         }
-        MediaObject::Init(rung) => bytes_answer(edge, request, Piece { version, rung, number: None }).await,
-        MediaObject::Segment(rung, n) => bytes_answer(edge, request, Piece { version, rung, number: Some(n) }).await,
+        MediaObject::Init(_) | MediaObject::First(_) | MediaObject::Segment(..) => {
+            bytes_answer(edge, request, Piece { version: claims.version, object }, &etag).await
+        }
     }
 }
 
-fn no_such_segment() -> Problem {
-    Problem::new(404, "no_such_segment", "this play has nothing of that name")
-}
-
-fn playlist_answer(request: &Request, etag: &str, text: String) -> Response {
+fn playlist_answer(request: &Request, content_type: &str, etag: &str, text: String) -> Response {
     let headers =
-        [("content-type", playlist::CONTENT_TYPE), ("cache-control", CLIENT_PLAYLIST), ("vary", "Accept-Encoding"), ("etag", etag)];
+        [("content-type", content_type), ("cache-control", CLIENT_PLAYLIST), ("vary", "Accept-Encoding"), ("etag", etag)];
     let asked = |name| answer::header(request.headers(), name);
     if conditional::none_match(asked("if-none-match").as_deref(), etag) {
         return answer::with_headers(304, &headers, ResponseBody::Empty);
@@ -71,49 +63,40 @@ fn playlist_answer(request: &Request, etag: &str, text: String) -> Response {
     response
 }
 
-/// An init section (`number` is `None`) or a segment.
+/// Bytes of a rendition's file.
 #[derive(Clone, Copy)]
 struct Piece {
     version: MediaVersion,
-    rung: Rung,
-    number: Option<usize>,
+    object: MediaObject,
 }
 
 impl Piece {
-    fn name(self) -> String {
-        match self.number {
-            Some(n) => format!("{}/{n}", self.rung),
-            None => format!("{}/init", self.rung),
-        }
+    fn key(self) -> String {
+        cache::media_key(self.version, self.object)
     }
 
     fn range(self, sheet: &Sheet) -> Result<(u64, u32), Problem> {
-        let range = match self.number {
-            Some(n) => sheet.segment_range(self.rung, n),
-            None => sheet.init_range(self.rung),
-        };
-        range.ok_or_else(no_such_segment)
+        sheet.object_range(self.object).ok_or_else(no_such_segment)
     }
 }
 
-async fn bytes_answer(edge: &Edge<'_>, request: &Request, piece: Piece) -> Result<Response, Problem> {
+async fn bytes_answer(edge: &Edge<'_>, request: &Request, piece: Piece, etag: &str) -> Result<Response, Problem> {
     let asked = |name| answer::header(request.headers(), name);
-    let etag = format!("\"{}.{}\"", piece.version, piece.name());
-    if conditional::none_match(asked("if-none-match").as_deref(), &etag) {
-        let headers = [("cache-control", CLIENT_SEGMENT), ("etag", etag.as_str())];
+    if conditional::none_match(asked("if-none-match").as_deref(), etag) {
+        let headers = [("cache-control", CLIENT_SEGMENT), ("etag", etag)];
         return Ok(answer::with_headers(304, &headers, ResponseBody::Empty));
     }
     if request.method() == Method::Head {
         let (_, length) = piece.range(&*origin::sheet(edge, piece.version).await?)?;
-        return Ok(piece_response(200, &etag, length.into(), "", ResponseBody::Empty));
+        return Ok(piece_response(200, etag, length.into(), "", ResponseBody::Empty));
     }
     // A range is defined for GET alone (RFC 9110 section 14.2).
-    if let Some(range) = asked("range").filter(|_| conditional::range_stands(asked("if-range").as_deref(), &etag)) {
+    if let Some(range) = asked("range").filter(|_| conditional::range_stands(asked("if-range").as_deref(), etag)) {
         let (_, length) = piece.range(&*origin::sheet(edge, piece.version).await?)?;
         match conditional::range(Some(&range), length.into()) {
             Wanted::Whole => {}
             Wanted::Part { first, last } => {
-                if let Some(part) = part(edge, piece, &etag, first, last, length.into()).await? {
+                if let Some(part) = part(edge, piece, etag, first, last, length.into()).await? {
                     return Ok(part);
                 }
             }
@@ -124,11 +107,11 @@ async fn bytes_answer(edge: &Edge<'_>, request: &Request, piece: Piece) -> Resul
             }
         }
     }
-    whole(edge, piece, &etag).await
+    whole(edge, piece, etag).await
 }
 
 async fn whole(edge: &Edge<'_>, piece: Piece, etag: &str) -> Result<Response, Problem> {
-    let key = cache::media_key(piece.version, &piece.name());
+    let key = piece.key();
     if let Some(hit) = cache::get(&key).await
         && let Some(length) = content_length(&hit)
     {
@@ -143,7 +126,7 @@ async fn whole(edge: &Edge<'_>, piece: Piece, etag: &str) -> Result<Response, Pr
 /// One range. The cache cuts it, so on a miss the piece is cached first; `None` when the cache did not keep it, and the whole piece is
 /// then the right answer (a server may ignore a range).
 async fn part(edge: &Edge<'_>, piece: Piece, etag: &str, first: u64, last: u64, length: u64) -> Result<Option<Response>, Problem> {
-    let key = cache::media_key(piece.version, &piece.name());
+    let key = piece.key();
     let (found, status) = match cache::get_part(&key, first, last).await {
         Some(found) => (Some(found), "antiphon-edge; hit"),
         None => {
@@ -161,7 +144,8 @@ async fn part(edge: &Edge<'_>, piece: Piece, etag: &str, first: u64, last: u64, 
 
 async fn fetch(edge: &Edge<'_>, piece: Piece) -> Result<(u64, Response), Problem> {
     let (offset, length) = piece.range(&*origin::sheet(edge, piece.version).await?)?;
-    Ok((length.into(), origin::media(edge, piece.version, piece.rung, offset, length).await?))
+    let rung = piece.object.rung().ok_or_else(no_such_segment)?;
+    Ok((length.into(), origin::media(edge, piece.version, rung, offset, length).await?))
 }
 
 /// What goes into the cache: our headers, and of the origin's only the bytes.

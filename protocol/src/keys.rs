@@ -1,19 +1,24 @@
-//! Token keys: root secrets by key id, and the keys derived from each, one per purpose (HKDF-SHA256, RFC 5869).
+//! Token keys: root secrets by key id, when each of them signs and verifies, and the keys derived from them, one per purpose
+//! (HKDF-SHA256, RFC 5869).
 //!
-//! Two key ids are live during a rotation: new tokens are signed with `current`, old ones verify until their key is taken
-//! out. HMAC mid-states are prepared once, when the keys are read, and cloned for each message.
+//! They come from one document ([`document`]) that every edge, the gateway and the collector are given as it is, ahead of time. It says
+//! at which instant which key signs, so all of them change keys at the same instant and none of them has to be deployed at it. HMAC
+//! mid-states are prepared once, when the document is read, and cloned for each message.
+
+pub mod document;
 
 use std::collections::BTreeMap;
 
 use hkdf::Hkdf;
 use hmac::{Hmac, KeyInit, Mac};
-use serde::Deserialize;
 use sha2::Sha256;
 
+pub use document::{Document, KeysError};
+
 use crate::{
-    AccountId,
-    ids::{parse_hex, to_hex},
-    token::{Pseudonym, Purpose},
+    AccountId, UnixMs,
+    ids::to_hex,
+    token::{Pseudonym, Purpose, Refusal, SKEW_MS},
 };
 
 /// Bytes of a truncated HMAC-SHA256 tag (RFC 2104 section 5 allows down to half the hash, 16 bytes).
@@ -21,73 +26,50 @@ pub const TAG_BYTES: usize = 16;
 
 type Tag = [u8; TAG_BYTES];
 
-/// Live token keys.
+/// Token keys and their schedule.
 #[derive(Clone)]
 pub struct TokenKeys {
-    current: u8,
-    by_id: BTreeMap<u8, Derived>,
+    by_id: BTreeMap<u8, Key>,
+    /// Keys that sign, each with the instant from which it does, in that order. Never empty.
+    signers: Vec<(UnixMs, u8)>,
     pseudonym: Hmac<Sha256>,
 }
 
 #[derive(Clone)]
-struct Derived {
+struct Key {
+    verifies_from: UnixMs,
+    verifies_until: UnixMs,
     media: Hmac<Sha256>,
     event: Hmac<Sha256>,
 }
 
-/// Why the key document cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub enum KeysError {
-    /// Not the expected JSON.
-    #[error("the token keys are not readable: {0}")]
-    Unreadable(#[from] serde_json::Error),
-    /// A secret is not 32 bytes of lower-case hex, or a key id is not 1 to 255.
-    #[error("token key {0:?} must be a number from 1 to 255 with 64 lower-case hex digits")]
-    BadKey(String),
-    /// `current` names a key that is not there.
-    #[error("the current token key {0} is not among the keys")]
-    NoCurrent(u8),
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Document {
-    current: u8,
-    keys: BTreeMap<String, String>,
-    /// Separate from the token keys, since a pseudonym must outlive every rotation.
-    pseudonym: Option<String>,
-}
+/// The first key of the schedule signs from a later instant than the one asked about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("no token key signs yet at this instant")]
+pub struct NoSigner;
 
 impl TokenKeys {
-    /// Reads `{"current": 1, "keys": {"1": "<64 hex>"}, "pseudonym": "<64 hex>"}`.
-    ///
-    /// Without `pseudonym` the pseudonym key is derived from the lowest key id, which suits a deployment that never rotates.
+    /// Reads a key document ([`Document`]) and prepares its keys.
     ///
     /// # Errors
-    /// When the document is not of that form.
+    /// When it is not of that form or its schedule cannot work.
     pub fn parse(json: &str) -> Result<Self, KeysError> {
-        let document: Document = serde_json::from_str(json)?;
-        let mut by_id = BTreeMap::new();
-        let mut lowest = None;
-        for (id, secret) in &document.keys {
-            let bad = || KeysError::BadKey(id.clone());
-            let number: u8 = id.parse().ok().filter(|number| *number > 0).ok_or_else(bad)?;
-            let secret: [u8; 32] = parse_hex(secret).ok_or_else(bad)?;
-            by_id.insert(number, Derived { media: derive(&secret, b"antiphon media v1"), event: derive(&secret, b"antiphon event v1") });
-            lowest = lowest.filter(|(least, _)| *least < number).or(Some((number, secret)));
-        }
-        let (_, lowest) = lowest.filter(|_| by_id.contains_key(&document.current)).ok_or(KeysError::NoCurrent(document.current))?;
-        let root = match &document.pseudonym {
-            Some(secret) => parse_hex(secret).ok_or_else(|| KeysError::BadKey("pseudonym".to_owned()))?,
-            None => lowest,
-        };
-        Ok(Self { current: document.current, by_id, pseudonym: derive(&root, b"antiphon pseudonym v1") })
+        Ok(Self::prepare(&Document::parse(json)?))
     }
 
-    /// The key id new tokens are signed with.
+    /// Prepares the keys of a document.
     #[must_use]
-    pub const fn current(&self) -> u8 {
-        self.current
+    pub fn prepare(document: &Document) -> Self {
+        let by_id = document.keys().map(|(id, key)| (id, Key::prepare(key))).collect();
+        Self { by_id, signers: document.signers(), pseudonym: derive(&document.pseudonym_root(), b"antiphon pseudonym v1") }
+    }
+
+    /// The id of the key that new tokens are signed with at `now`: of those that sign already, the one that began last.
+    ///
+    /// # Errors
+    /// [`NoSigner`] before the first of them begins.
+    pub fn signer(&self, now: UnixMs) -> Result<u8, NoSigner> {
+        self.signers.iter().rev().find(|(from, _)| *from <= now).map(|(_, id)| *id).ok_or(NoSigner)
     }
 
     /// The account's stable name wherever its identity is not needed. Keyed, so that nobody without the key can test a guess.
@@ -98,54 +80,78 @@ impl TokenKeys {
         Pseudonym(truncated(mac))
     }
 
-    /// The tag over `message` under key `id`; `None` when that key is not live.
+    /// The tag over `message` under key `id`; `None` when there is no such key.
     pub(crate) fn sign(&self, id: u8, purpose: Purpose, message: &[u8]) -> Option<Tag> {
-        Some(truncated(self.mac(id, purpose, message)?))
+        Some(truncated(self.by_id.get(&id)?.mac(purpose, message)))
     }
 
-    /// Compares in constant time.
-    pub(crate) fn verify(&self, id: u8, purpose: Purpose, message: &[u8], tag: &[u8]) -> bool {
-        let Some(mac) = self.mac(id, purpose, message) else { return false };
-        tag.len() == TAG_BYTES && mac.verify_truncated_left(tag).is_ok()
+    /// Whether `tag` is that of `message` under a key that lives at `now`. The tag is compared in constant time.
+    pub(crate) fn check(&self, id: u8, purpose: Purpose, message: &[u8], tag: &Tag, now: UnixMs) -> Result<(), Refusal> {
+        let key = self.by_id.get(&id).ok_or(Refusal::UnknownKey(id))?;
+        if now < key.verifies_from {
+            return Err(Refusal::KeyNotYet(id));
+        }
+        if now >= key.verifies_until {
+            return Err(Refusal::KeyEnded(id));
+        }
+        if holds(key.mac(purpose, message), tag) { Ok(()) } else { Err(Refusal::Tag) }
+    }
+}
+
+impl Key {
+    fn prepare(key: &document::Key) -> Self {
+        Self {
+            // A clock that is ahead signs with the next key before this one has begun here.
+            verifies_from: key.signs_from.map_or(UnixMs(i64::MIN), |from| from.plus_ms(-SKEW_MS)),
+            verifies_until: key.verifies_until.unwrap_or(UnixMs(i64::MAX)),
+            media: derive(&key.secret, b"antiphon media v1"),
+            event: derive(&key.secret, b"antiphon event v1"),
+        }
     }
 
-    fn mac(&self, id: u8, purpose: Purpose, message: &[u8]) -> Option<Hmac<Sha256>> {
-        let derived = self.by_id.get(&id)?;
+    fn mac(&self, purpose: Purpose, message: &[u8]) -> Hmac<Sha256> {
         let mut mac = match purpose {
-            Purpose::Media => derived.media.clone(),
-            Purpose::Event => derived.event.clone(),
+            Purpose::Media => self.media.clone(),
+            Purpose::Event => self.event.clone(),
         };
         mac.update(message);
-        Some(mac)
+        mac
     }
 }
 
 impl std::fmt::Debug for TokenKeys {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("TokenKeys").field("current", &self.current).field("ids", &self.by_id.keys()).finish_non_exhaustive()
+        f.debug_struct("TokenKeys").field("ids", &self.by_id.keys()).field("signers", &self.signers).finish_non_exhaustive()
     }
 }
 
 /// 32 bytes for `label` from `secret`, as lower-case hex: how a deployment derives the passwords of its database roles.
 #[must_use]
 pub fn derive_hex(secret: &[u8], label: &str) -> String {
-    let mut okm = [0; 32];
-    // 32 bytes is far below HKDF's limit of 255 hashes, so expansion cannot fail.
-    let _ = Hkdf::<Sha256>::new(None, secret).expand(label.as_bytes(), &mut okm);
-    to_hex(&okm)
+    to_hex(&expand(secret, label.as_bytes()))
 }
 
 fn derive(secret: &[u8; 32], label: &[u8]) -> Hmac<Sha256> {
+    keyed(&expand(secret, label))
+}
+
+fn expand(secret: &[u8], label: &[u8]) -> [u8; 32] {
     let mut okm = [0; 32];
+    // 32 bytes is far below HKDF's limit of 255 hashes, so expansion cannot fail.
     let _ = Hkdf::<Sha256>::new(None, secret).expand(label, &mut okm);
-    Hmac::<Sha256>::new_from_slice(&okm).unwrap_or_else(|_| unreachable_key())
+    okm
 }
 
 /// An HMAC over `message` under `key`; HMAC takes keys of any length.
 pub(crate) fn hmac_sha256(key: &[u8], message: &[u8]) -> Hmac<Sha256> {
-    let mut mac = Hmac::<Sha256>::new_from_slice(key).unwrap_or_else(|_| unreachable_key());
+    let mut mac = keyed(key);
     mac.update(message);
     mac
+}
+
+/// HMAC takes a key of any length (RFC 2104 section 2): the error of `new_from_slice` cannot occur.
+fn keyed(key: &[u8]) -> Hmac<Sha256> {
+    Hmac::<Sha256>::new_from_slice(key).unwrap_or_else(|_| Hmac::new(&Default::default()))
 }
 
 fn truncated(mac: Hmac<Sha256>) -> Tag {
@@ -155,7 +161,6 @@ fn truncated(mac: Hmac<Sha256>) -> Tag {
     tag
 }
 
-/// HMAC takes a key of any length (RFC 2104 section 2): the error of `new_from_slice` cannot occur.
-fn unreachable_key() -> Hmac<Sha256> {
-    Hmac::new(&Default::default())
+fn holds(mac: Hmac<Sha256>, tag: &Tag) -> bool {
+    mac.verify_truncated_left(tag).is_ok()
 }

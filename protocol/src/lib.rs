@@ -9,9 +9,12 @@
 //!                 └──► ticket ──► heartbeat ──► batch ──► listen   (money: `heartbeat`, `listen`)
 //! ```
 
+pub mod admission;
 pub mod choose;
 pub mod cmcd;
+pub mod conditional;
 pub mod edge_auth;
+pub mod evidence;
 pub mod heartbeat;
 pub mod ids;
 pub mod keys;
@@ -21,6 +24,8 @@ pub mod media_path;
 pub mod plan;
 pub mod playlist;
 pub mod problem;
+pub mod query;
+pub mod revocation;
 pub mod rung;
 pub mod session;
 pub mod sheet;

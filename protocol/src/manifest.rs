@@ -6,7 +6,8 @@ use crate::{
     MediaVersion, PlayId, Problem, Territory, UnixMs,
     choose::{Choice, Evidence, RungList, choose},
     keys::TokenKeys,
-    media_path, playlist,
+    media_path::{self, MediaObject},
+    playlist::{self, Bases},
     rung::Rung,
     session::Session,
     sheet::{Card, CardState, Loudness, Sheet},
@@ -96,10 +97,13 @@ pub fn decide<'a>(inputs: &ManifestInputs<'a>) -> Result<Manifest<'a>, Problem> 
         version: inputs.sheet.version,
         pseudonym,
     };
+    let mint = |claims: &Claims| {
+        token::mint(inputs.keys, claims, inputs.now).map_err(|error| Problem::unavailable("not_signing_yet", error.to_string(), 30))
+    };
     Ok(Manifest {
         play,
-        media_token: token::mint(inputs.keys, &claims(Purpose::Media, expires_at)),
-        ticket: token::mint(inputs.keys, &claims(Purpose::Event, expires_at.plus_ms(EVENT_GRACE_MS))),
+        media_token: mint(&claims(Purpose::Media, expires_at))?,
+        ticket: mint(&claims(Purpose::Event, expires_at.plus_ms(EVENT_GRACE_MS)))?,
         expires_at,
         choice,
         sheet: inputs.sheet,
@@ -128,32 +132,25 @@ pub fn entitle(card: &Card, territory: Territory, now: UnixMs) -> Result<(), Pro
     }
 }
 
-/// Whether `object` may be fetched under verified `claims`.
-///
-/// # Errors
-/// 403 `not_allowed_here` for a rung outside the token.
-pub fn allow_object(claims: &Claims, object: media_path::MediaObject) -> Result<(), Problem> {
-    match object.rung() {
-        Some(rung) if !claims.rungs.contains(rung) => {
-            Err(Problem::new(403, "not_allowed_here", format!("this token does not allow {rung}")))
-        }
-        _ => Ok(()),
-    }
-}
-
-/// The multivariant playlist that `index.m3u8` answers: what the token allows, in ascending order.
+/// The multivariant playlist that `index.m3u8` answers under `token`: what it allows, the middle of the ladder first, since the evidence of the
+/// manifest request is not in the token.
 #[must_use]
-pub fn index(claims: &Claims, sheet: &Sheet) -> String {
+pub fn index(claims: &Claims, token: &str, sheet: &Sheet, gateway_url: &str) -> String {
     let lossy = claims.rungs.without(Rung::Flac).intersect(sheet.rung_set());
     let start = if lossy.contains(Rung::Aac128) { Rung::Aac128 } else { lossy.iter().next().unwrap_or(Rung::Aac64) };
-    playlist::multivariant(sheet, lossy, start, "")
+    playlist::multivariant(sheet, lossy, start, Bases { near: "", gateway: &format!("{gateway_url}{}{token}/", media_path::PREFIX) })
 }
 
 impl Manifest<'_> {
     /// The multivariant playlist, with URIs relative to `/v1/tracks/{id}/manifest`.
     #[must_use]
     pub fn hls(&self) -> String {
-        playlist::multivariant(self.sheet, self.choice.allowed.0, self.choice.start, &format!("../../media/{}/", self.media_token))
+        self.multivariant(&format!("../../media/{}/", self.media_token))
+    }
+
+    fn multivariant(&self, near: &str) -> String {
+        let gateway = format!("{}{}{}/", self.gateway_url, media_path::PREFIX, self.media_token);
+        playlist::multivariant(self.sheet, self.choice.allowed.0, self.choice.start, Bases { near, gateway: &gateway })
     }
 
     /// The value of `Server-Timing` that says why this rung was chosen.
@@ -175,10 +172,13 @@ impl Manifest<'_> {
             allowed: *allowed,
             lossless: lossless.then_some(Rung::Flac),
             reason,
+            multivariant_playlist: self.multivariant(""),
             first: First {
                 rung: *start,
-                init_url: format!("{media}/{start}/init.mp4"),
-                segment_url: format!("{media}/{start}/0.m4s"),
+                url: format!("{media}/{}", MediaObject::First(*start)),
+                init_bytes: self.sheet.rung(*start).map_or(0, |rendition| rendition.init_bytes),
+                init_url: format!("{media}/{}", MediaObject::Init(*start)),
+                segment_url: format!("{media}/{}", MediaObject::Segment(*start, 0)),
                 media_playlist: playlist::media(self.sheet, *start).unwrap_or_default(),
             },
             version: self.sheet.version,
@@ -198,6 +198,7 @@ struct Body<'a> {
     allowed: RungList,
     lossless: Option<Rung>,
     reason: &'a str,
+    multivariant_playlist: String,
     first: First,
     version: MediaVersion,
     duration_ms: u32,
@@ -216,6 +217,9 @@ struct PlayBody<'a> {
 #[derive(Serialize)]
 struct First {
     rung: Rung,
+    /// Init section and first segment in one answer, the init section its first `init_bytes`.
+    url: String,
+    init_bytes: u32,
     init_url: String,
     segment_url: String,
     media_playlist: String,
@@ -319,12 +323,15 @@ mod tests {
     fn a_renewal_keeps_the_play_and_a_strangers_ticket_does_not_renew() {
         let (play, ticket, json) = decided(&session(1), &card(), "DE", NOW, None).unwrap();
         let keys = TokenKeys::parse(KEYS).unwrap();
-        let claims = token::verify(&keys, &ticket, Purpose::Event, NOW).unwrap();
+        let claims = token::Verifier::verify(&keys, &ticket, Purpose::Event, NOW).unwrap();
         let later = NOW.plus_ms(60_000);
         assert_eq!(decided(&session(1), &card(), "DE", later, Some(&claims)).unwrap().0, play);
         assert_eq!(decided(&session(2), &card(), "DE", later, Some(&claims)).unwrap_err(), "play_is_not_yours");
         let body: serde_json::Value = serde_json::from_str(&json).unwrap();
         assert_eq!(body["start"], "aac-128");
+        assert!(body["first"]["url"].as_str().unwrap().ends_with("/aac-128/first.mp4"));
+        assert_eq!(body["first"]["init_bytes"], 700);
+        assert!(body["multivariant_playlist"].as_str().unwrap().contains("\naac-128.m3u8\n"));
         assert_eq!(body["allowed"], serde_json::json!(["aac-64", "aac-128"]));
         assert_eq!(body["loudness"]["gain_db"], -4.2);
     }

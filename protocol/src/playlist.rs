@@ -3,28 +3,61 @@
 
 use std::fmt::Write as _;
 
-use crate::{Rung, RungSet, sheet::Sheet};
+use crate::{Rung, RungSet, media_path::MediaObject, sheet::Sheet};
 
 /// The media type of both kinds of playlist.
 pub const CONTENT_TYPE: &str = "application/vnd.apple.mpegurl";
 
-/// The multivariant playlist: one variant a rung of `allowed`, `start` first, which is where a player that trusts the order begins.
+/// The media type of a steering manifest.
+pub const STEERING_TYPE: &str = "application/json";
+/// How long a player may go without asking for the steering manifest again, s.
+const STEERING_TTL_S: u32 = 300;
+
+/// The pathway along which a playlist came: whatever answered it.
+const NEAR: &str = "edge";
+/// The second pathway: the gateway, by its absolute address.
+const GATEWAY: &str = "gateway";
+
+/// Where the variants of a multivariant playlist are.
+#[derive(Debug, Clone, Copy)]
+pub struct Bases<'a> {
+    /// Put before each URI of the near pathway: empty beside the media playlists, `../../media/{token}/` from a manifest.
+    pub near: &'a str,
+    /// The absolute address of the same directory at the gateway, ending in a slash.
+    pub gateway: &'a str,
+}
+
+/// The multivariant playlist: a variant a rung of `allowed` on each of two pathways, `start` first, which is where a player that trusts the
+/// order begins.
 ///
-/// `base` is put before each URI: empty beside the media playlists, `../../media/{token}/` from a manifest.
+/// Content steering (draft-pantos-hls-rfc8216bis section 7.1) names the pathways, so that a player that knows it goes on along the gateway when
+/// the edge is gone; one that does not takes the first it understands.
 /// `BANDWIDTH` is the measured peak and `AVERAGE-BANDWIDTH` the measured average (authoring specification 9.13, 9.14).
 #[must_use]
-pub fn multivariant(sheet: &Sheet, allowed: RungSet, start: Rung, base: &str) -> String {
-    let mut text = String::from("#EXTM3U\n#EXT-X-VERSION:7\n#EXT-X-INDEPENDENT-SEGMENTS\n");
-    let others = allowed.without(start).iter();
-    for rendition in std::iter::once(start).chain(others).filter_map(|rung| sheet.rung(rung)) {
-        // Writing to a String cannot fail.
-        let _ = write!(
-            text,
-            "#EXT-X-STREAM-INF:BANDWIDTH={},AVERAGE-BANDWIDTH={},CODECS=\"{}\"\n{base}{}.m3u8\n",
-            rendition.peak_bps, rendition.average_bps, rendition.codec, rendition.rung
-        );
+pub fn multivariant(sheet: &Sheet, allowed: RungSet, start: Rung, bases: Bases<'_>) -> String {
+    let mut text = format!(
+        "#EXTM3U\n#EXT-X-VERSION:7\n#EXT-X-INDEPENDENT-SEGMENTS\n#EXT-X-CONTENT-STEERING:SERVER-URI=\"{}{}\",PATHWAY-ID=\"{NEAR}\"\n",
+        bases.near,
+        MediaObject::Steering,
+    );
+    for (pathway, base) in [(NEAR, bases.near), (GATEWAY, bases.gateway)] {
+        let others = allowed.without(start).iter();
+        for rendition in std::iter::once(start).chain(others).filter_map(|rung| sheet.rung(rung)) {
+            // Writing to a String cannot fail.
+            let _ = write!(
+                text,
+                "#EXT-X-STREAM-INF:BANDWIDTH={},AVERAGE-BANDWIDTH={},CODECS=\"{}\",PATHWAY-ID=\"{pathway}\"\n{base}{}.m3u8\n",
+                rendition.peak_bps, rendition.average_bps, rendition.codec, rendition.rung
+            );
+        }
     }
     text
+}
+
+/// The steering manifest: the edge as long as it answers, else the gateway.
+#[must_use]
+pub fn steering() -> String {
+    format!("{{\"VERSION\":1,\"TTL\":{STEERING_TTL_S},\"PATHWAY-PRIORITY\":[\"{NEAR}\",\"{GATEWAY}\"]}}\n")
 }
 
 /// The media playlist of one rung; `None` when the sheet lacks it. URIs are relative to the playlist.
@@ -60,10 +93,20 @@ mod tests {
 
     #[test]
     fn the_start_rung_comes_first_and_nothing_that_is_not_allowed_comes_at_all() {
-        let text = multivariant(&sheet(), RungSet::of(&[Rung::Aac64, Rung::Aac128]), Rung::Aac128, "");
+        let bases = Bases { near: "", gateway: "https://gateway.example/v1/media/tok/" };
+        let text = multivariant(&sheet(), RungSet::of(&[Rung::Aac64, Rung::Aac128]), Rung::Aac128, bases);
         let uris: Vec<_> = text.lines().filter(|line| !line.starts_with('#')).collect();
-        assert_eq!(uris, ["aac-128.m3u8", "aac-64.m3u8"]);
-        assert!(text.contains("BANDWIDTH=140800,AVERAGE-BANDWIDTH=128000,CODECS=\"mp4a.40.2\""));
+        let gateway = ["https://gateway.example/v1/media/tok/aac-128.m3u8", "https://gateway.example/v1/media/tok/aac-64.m3u8"];
+        assert_eq!(uris, ["aac-128.m3u8", "aac-64.m3u8", gateway[0], gateway[1]]);
+        assert!(text.contains("BANDWIDTH=140800,AVERAGE-BANDWIDTH=128000,CODECS=\"mp4a.40.2\",PATHWAY-ID=\"edge\""));
+        assert!(text.contains("#EXT-X-CONTENT-STEERING:SERVER-URI=\"steering.json\",PATHWAY-ID=\"edge\"\n"));
+    }
+
+    #[test]
+    fn the_steering_manifest_names_the_pathways_of_the_playlist() {
+        let manifest: serde_json::Value = serde_json::from_str(&steering()).unwrap();
+        assert_eq!(manifest["VERSION"], 1);
+        assert_eq!(manifest["PATHWAY-PRIORITY"], serde_json::json!([NEAR, GATEWAY]));
     }
 
     #[test]

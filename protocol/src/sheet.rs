@@ -5,7 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{MediaVersion, Rung, RungSet, Territory, TrackId, UnixMs};
+use crate::{MediaVersion, Rung, RungSet, Territory, TrackId, UnixMs, media_path::MediaObject};
 
 /// Where every byte and sample of a media version is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -124,6 +124,20 @@ impl Sheet {
         let before: u64 = rendition.segment_bytes.iter().take(n).map(|bytes| u64::from(*bytes)).sum();
         Some((u64::from(rendition.init_bytes) + before, length))
     }
+
+    /// `(offset, length)` of `object` in its rendition's file; `None` for a playlist, and for what the sheet lacks.
+    #[must_use]
+    pub fn object_range(&self, object: MediaObject) -> Option<(u64, u32)> {
+        match object {
+            MediaObject::Index | MediaObject::Steering | MediaObject::Playlist(_) => None,
+            MediaObject::Init(rung) => self.init_range(rung),
+            MediaObject::Segment(rung, n) => self.segment_range(rung, n),
+            MediaObject::First(rung) => {
+                let (start, length) = self.segment_range(rung, 0)?;
+                Some((0, u32::try_from(start).ok()?.checked_add(length)?))
+            }
+        }
+    }
 }
 
 /// Whether a track may be heard at all.
@@ -196,6 +210,17 @@ pub(crate) mod tests {
         }
         assert_eq!(sheet.segment_range(Rung::Aac128, 3), None);
         assert_eq!(sheet.segment_range(Rung::Flac, 0), None);
+    }
+
+    #[test]
+    fn the_first_object_is_the_init_section_and_the_first_segment() {
+        let sheet = sheet();
+        let (_, init) = sheet.object_range(MediaObject::Init(Rung::Aac64)).unwrap();
+        let (offset, segment) = sheet.object_range(MediaObject::Segment(Rung::Aac64, 0)).unwrap();
+        assert_eq!(offset, u64::from(init));
+        assert_eq!(sheet.object_range(MediaObject::First(Rung::Aac64)), Some((0, init + segment)));
+        assert_eq!(sheet.object_range(MediaObject::First(Rung::Flac)), None);
+        assert_eq!(sheet.object_range(MediaObject::Index), None);
     }
 
     #[test]

@@ -1,41 +1,22 @@
-//! Media tokens and event tickets: one canonical binary layout, 97 bytes, base64url without padding (RFC 4648 section 5).
+//! Media tokens and event tickets: who signs them, and who is believed. [`layout`] has the bytes; `docs/token.md` tells both to readers
+//! of other languages.
 //!
-//! | offset | bytes | field |
-//! |---|---|---|
-//! | 0 | 1 | layout version, 1 |
-//! | 1 | 1 | key id |
-//! | 2 | 1 | purpose: 1 media, 2 event |
-//! | 3 | 1 | plan: 0 free, 1 premium |
-//! | 4 | 1 | rung bit mask |
-//! | 5 | 2 | territory, ISO 3166-1 alpha-2 |
-//! | 7 | 2 | heartbeat buffer, big-endian |
-//! | 9 | 4 | expiry, seconds since the epoch, big-endian |
-//! | 13 | 4 | track duration, ms, big-endian |
-//! | 17 | 16 | play (UUIDv7; its timestamp is when the play was minted) |
-//! | 33 | 16 | track |
-//! | 49 | 16 | media version |
-//! | 65 | 16 | pseudonym of the account |
-//! | 81 | 16 | HMAC-SHA256 of bytes 0 to 80 under the purpose's key, first 16 bytes |
-//!
-//! The tag is checked before any field is looked at, in constant time, and there is exactly one encoding of a token: padding,
-//! other alphabets and trailing bits are refused.
+//! A manifest makes them ([`mint`]); they come back in URLs and heartbeats from anybody at all ([`Verifier`]). The tag is checked before
+//! any field is looked at, in constant time, and there is exactly one encoding of a token.
 
-use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+pub mod layout;
+
 use uuid::Uuid;
 
 use crate::{
     MediaVersion, Plan, PlayId, RungSet, Territory, TrackId, UnixMs,
     ids::{parse_hex, to_hex},
-    keys::{TAG_BYTES, TokenKeys},
+    keys::{NoSigner, TokenKeys},
 };
+pub use layout::{TOKEN_CHARS, Unverified};
 
-const LAYOUT: u8 = 1;
-const BODY_BYTES: usize = 81;
-const TOKEN_BYTES: usize = BODY_BYTES + TAG_BYTES;
-/// Characters of every token.
-pub const TOKEN_CHARS: usize = 130;
 /// Clocks of an edge and an origin may differ this much.
-const SKEW_MS: i64 = 30_000;
+pub const SKEW_MS: i64 = 30_000;
 
 /// What a token permits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,10 +28,31 @@ pub enum Purpose {
 }
 
 impl Purpose {
-    const fn code(self) -> u8 {
+    /// The name in commands and documents.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Media => "media",
+            Self::Event => "event",
+        }
+    }
+
+    /// The byte in a token.
+    #[must_use]
+    pub const fn code(self) -> u8 {
         match self {
             Self::Media => 1,
             Self::Event => 2,
+        }
+    }
+
+    /// The purpose a token's byte names.
+    #[must_use]
+    pub const fn from_code(code: u8) -> Option<Self> {
+        match code {
+            1 => Some(Self::Media),
+            2 => Some(Self::Event),
+            _ => None,
         }
     }
 }
@@ -113,7 +115,7 @@ pub struct Claims {
     pub pseudonym: Pseudonym,
 }
 
-/// Why a token is refused.
+/// Why a token is refused, as its bearer is told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum TokenError {
     /// Not a token of ours for this purpose, or altered.
@@ -124,89 +126,90 @@ pub enum TokenError {
     Expired,
 }
 
-/// Signs `claims` with the current key.
-#[must_use]
-pub fn mint(keys: &TokenKeys, claims: &Claims) -> String {
-    let mut bytes = Vec::with_capacity(TOKEN_BYTES);
-    bytes.extend([LAYOUT, keys.current(), claims.purpose.code(), claims.plan.code(), claims.rungs.bits()]);
-    bytes.extend(claims.territory.bytes());
-    bytes.extend(claims.buffer.to_be_bytes());
-    bytes.extend(u32::try_from(claims.expires_at.0 / 1000).unwrap_or(u32::MAX).to_be_bytes());
-    bytes.extend(claims.duration_ms.to_be_bytes());
-    bytes.extend(claims.play.0.as_bytes());
-    bytes.extend(claims.track.0.as_bytes());
-    bytes.extend(claims.version.0);
-    bytes.extend(claims.pseudonym.0);
-    debug_assert_eq!(bytes.len(), BODY_BYTES);
-    // The current key is always live: `TokenKeys::parse` refuses a document in which it is not.
-    bytes.extend(keys.sign(keys.current(), claims.purpose, &bytes).unwrap_or_default());
-    URL_SAFE_NO_PAD.encode(bytes)
+/// Why a token is refused, as an operator is told. A bearer is not: it would tell a forger how far he got.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// Another length, alphabet, padding, or bits set after the last byte.
+    #[error("it is not {TOKEN_CHARS} characters of base64url without padding, in the one spelling that is accepted")]
+    Encoding,
+    /// The key id is not in the key document.
+    #[error("there is no token key {0}")]
+    UnknownKey(u8),
+    /// The key begins later.
+    #[error("token key {0} does not sign yet")]
+    KeyNotYet(u8),
+    /// The key is retired.
+    #[error("token key {0} has ended")]
+    KeyEnded(u8),
+    /// Altered, forged, made with other keys, or for another purpose.
+    #[error("the tag does not hold: altered, made with other keys, or for another purpose")]
+    Tag,
+    /// Signed by us, in a layout or with a value that this version does not know.
+    #[error("a field has a value that this version does not know")]
+    Field,
+    /// The play was minted later than now.
+    #[error("its play was minted in the future")]
+    FromTheFuture,
+    /// Valid once.
+    #[error("it has expired")]
+    Expired,
 }
 
-/// The claims of `token`, when it is ours, for `purpose`, and not expired at `now`.
+impl From<Refusal> for TokenError {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::Expired => Self::Expired,
+            _ => Self::Invalid,
+        }
+    }
+}
+
+/// Judges the permission in a URL or a heartbeat.
+///
+/// This is where another format comes in. Our own layout is short and quick, but a CDN that verifies at its own edge speaks URI Signing
+/// (RFC 9246) or Common Access Token (CTA-5007), and then a deployment verifies those instead of, or besides, ours. Whatever the format,
+/// the rest of the media path needs these [`Claims`] and nothing else.
+pub trait Verifier {
+    /// The claims of `token`, when it is ours, for `purpose`, and valid at `now`.
+    ///
+    /// # Errors
+    /// [`TokenError::Invalid`] for anything that was not signed for this purpose with a key that lives at `now`;
+    /// [`TokenError::Expired`] for what was, more than [`SKEW_MS`] after its expiry.
+    fn verify(&self, token: &str, purpose: Purpose, now: UnixMs) -> Result<Claims, TokenError>;
+}
+
+impl Verifier for TokenKeys {
+    fn verify(&self, token: &str, purpose: Purpose, now: UnixMs) -> Result<Claims, TokenError> {
+        Ok(examine(self, token, purpose, now)?)
+    }
+}
+
+/// Signs `claims` with the key that signs at `now`.
 ///
 /// # Errors
-/// [`TokenError::Invalid`] for anything that was not minted for this purpose with a live key; [`TokenError::Expired`] 30 s after
-/// its expiry.
-pub fn verify(keys: &TokenKeys, token: &str, purpose: Purpose, now: UnixMs) -> Result<Claims, TokenError> {
-    let claims = verify_tag(keys, token, purpose)?;
+/// [`NoSigner`] when the first key of the schedule begins later.
+pub fn mint(keys: &TokenKeys, claims: &Claims, now: UnixMs) -> Result<String, NoSigner> {
+    let key_id = keys.signer(now)?;
+    let body = layout::body(key_id, claims);
+    let tag = keys.sign(key_id, claims.purpose, &body).ok_or(NoSigner)?;
+    Ok(layout::text(&body, &tag))
+}
+
+/// As [`Verifier::verify`] of our own format, with the whole reason.
+///
+/// # Errors
+/// [`Refusal`].
+pub fn examine(keys: &TokenKeys, token: &str, purpose: Purpose, now: UnixMs) -> Result<Claims, Refusal> {
+    let unverified = Unverified::decode(token).ok_or(Refusal::Encoding)?;
+    keys.check(unverified.key_id(), purpose, unverified.body(), unverified.tag(), now)?;
+    let claims = unverified.claims().filter(|claims| claims.purpose == purpose).ok_or(Refusal::Field)?;
+    if claims.play.minted_at().since(now) > SKEW_MS {
+        return Err(Refusal::FromTheFuture);
+    }
     if now.since(claims.expires_at) > SKEW_MS {
-        return Err(TokenError::Expired);
+        return Err(Refusal::Expired);
     }
     Ok(claims)
-}
-
-/// As [`verify`], for a caller that judges the expiry itself (the collector, by the instant of receipt at the edge).
-///
-/// # Errors
-/// [`TokenError::Invalid`].
-pub fn verify_tag(keys: &TokenKeys, token: &str, purpose: Purpose) -> Result<Claims, TokenError> {
-    if token.len() != TOKEN_CHARS {
-        return Err(TokenError::Invalid);
-    }
-    let mut bytes = [0; TOKEN_BYTES + 2];
-    let length = URL_SAFE_NO_PAD.decode_slice(token, &mut bytes).map_err(|_| TokenError::Invalid)?;
-    if length != TOKEN_BYTES {
-        return Err(TokenError::Invalid);
-    }
-    let (body, rest) = bytes.split_first_chunk::<BODY_BYTES>().ok_or(TokenError::Invalid)?;
-    let tag = rest.first_chunk::<TAG_BYTES>().ok_or(TokenError::Invalid)?;
-    let [_, key_id, ..] = *body;
-    if !keys.verify(key_id, purpose, body, tag) {
-        return Err(TokenError::Invalid);
-    }
-    parse(body, purpose).ok_or(TokenError::Invalid)
-}
-
-fn parse(body: &[u8; BODY_BYTES], purpose: Purpose) -> Option<Claims> {
-    let mut at = Reader(body);
-    let [layout, _key, code, plan, rungs] = at.take()?;
-    if layout != LAYOUT || code != purpose.code() {
-        return None;
-    }
-    Some(Claims {
-        purpose,
-        plan: Plan::from_code(plan)?,
-        rungs: RungSet::from_bits(rungs)?,
-        territory: Territory::from_bytes(at.take()?).ok()?,
-        buffer: u16::from_be_bytes(at.take()?),
-        expires_at: UnixMs(i64::from(u32::from_be_bytes(at.take()?)) * 1000),
-        duration_ms: u32::from_be_bytes(at.take()?),
-        play: PlayId(Uuid::from_bytes(at.take()?)),
-        track: TrackId(Uuid::from_bytes(at.take()?)),
-        version: MediaVersion(at.take()?),
-        pseudonym: Pseudonym(at.take()?),
-    })
-}
-
-struct Reader<'a>(&'a [u8]);
-
-impl Reader<'_> {
-    fn take<const N: usize>(&mut self) -> Option<[u8; N]> {
-        let (head, rest) = self.0.split_first_chunk::<N>()?;
-        self.0 = rest;
-        Some(*head)
-    }
 }
 
 #[cfg(test)]
@@ -239,26 +242,26 @@ mod tests {
     #[test]
     fn a_token_says_what_was_signed_until_it_expires() {
         let keys = TokenKeys::parse(KEYS).unwrap();
-        let token = mint(&keys, &claims(Purpose::Media));
+        let token = mint(&keys, &claims(Purpose::Media), NOW).unwrap();
         assert_eq!(token.len(), TOKEN_CHARS);
-        assert_eq!(verify(&keys, &token, Purpose::Media, NOW), Ok(claims(Purpose::Media)));
-        assert_eq!(verify(&keys, &token, Purpose::Media, NOW.plus_ms(90_001)), Err(TokenError::Expired));
+        assert_eq!(keys.verify(&token, Purpose::Media, NOW), Ok(claims(Purpose::Media)));
+        assert_eq!(keys.verify(&token, Purpose::Media, NOW.plus_ms(90_001)), Err(TokenError::Expired));
     }
 
     #[test]
     fn a_media_token_cannot_report_a_play() {
         let keys = TokenKeys::parse(KEYS).unwrap();
-        let token = mint(&keys, &claims(Purpose::Media));
-        assert_eq!(verify(&keys, &token, Purpose::Event, NOW), Err(TokenError::Invalid));
+        let token = mint(&keys, &claims(Purpose::Media), NOW).unwrap();
+        assert_eq!(keys.verify(&token, Purpose::Event, NOW), Err(TokenError::Invalid));
     }
 
     #[test]
     fn a_rotation_refuses_no_valid_token_and_a_retired_key_no_longer_counts() {
         let (old, both) = (TokenKeys::parse(KEYS).unwrap(), TokenKeys::parse(ROTATED).unwrap());
-        let token = mint(&old, &claims(Purpose::Media));
-        assert!(verify(&both, &token, Purpose::Media, NOW).is_ok());
-        let token = mint(&both, &claims(Purpose::Media));
-        assert_eq!(verify(&old, &token, Purpose::Media, NOW), Err(TokenError::Invalid));
+        let token = mint(&old, &claims(Purpose::Media), NOW).unwrap();
+        assert!(both.verify(&token, Purpose::Media, NOW).is_ok());
+        let token = mint(&both, &claims(Purpose::Media), NOW).unwrap();
+        assert_eq!(old.verify(&token, Purpose::Media, NOW), Err(TokenError::Invalid));
     }
 
     proptest! {
@@ -268,18 +271,18 @@ mod tests {
         fn no_altered_token_is_accepted(position in 0usize..TOKEN_CHARS, replacement in any::<u8>(), event in any::<bool>()) {
             let keys = TokenKeys::parse(KEYS).unwrap();
             let purpose = if event { Purpose::Event } else { Purpose::Media };
-            let token = mint(&keys, &claims(purpose));
+            let token = mint(&keys, &claims(purpose), NOW).unwrap();
             let mut bytes = token.clone().into_bytes();
             bytes[position] = replacement;
             if let Ok(altered) = String::from_utf8(bytes) && altered != token {
-                prop_assert_eq!(verify(&keys, &altered, purpose, NOW), Err(TokenError::Invalid));
+                prop_assert_eq!(keys.verify(&altered, purpose, NOW), Err(TokenError::Invalid));
             }
         }
 
         #[test]
         fn arbitrary_text_never_panics(text in ".{0,200}") {
             let keys = TokenKeys::parse(KEYS).unwrap();
-            prop_assert!(verify(&keys, &text, Purpose::Media, NOW).is_err());
+            prop_assert!(keys.verify(&text, Purpose::Media, NOW).is_err());
         }
     }
 }

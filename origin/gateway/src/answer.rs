@@ -1,5 +1,4 @@
-//! Answers the gateway gives itself, from a value to bytes on the connection. Conditional and range requests are judged here too, since
-//! their rules are HTTP's and not playback's (RFC 9110 sections 13 and 14).
+//! Answers the gateway gives itself, from a value to bytes on the connection. What a conditional or ranged request asks for, `protocol` judges.
 
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Method, header};
@@ -7,7 +6,10 @@ use pingora::{
     http::{RequestHeader, ResponseHeader},
     proxy::Session,
 };
-use protocol::Problem;
+use protocol::{
+    Problem,
+    conditional::{self, Wanted},
+};
 
 use crate::{headers, shield::Reader};
 
@@ -67,7 +69,7 @@ impl Answer {
     /// Applies the conditions of a GET, and to a stream its range. `etag` is written as in the header, quotes and all.
     pub(crate) fn negotiated(mut self, request: &RequestHeader, etag: &str) -> Self {
         self = self.header("etag", etag);
-        if header_text(request, "if-none-match").is_some_and(|wanted| matches_etag(wanted, etag)) {
+        if conditional::none_match(header_text(request, "if-none-match"), etag) {
             self.status = 304;
             self.body = Body::Empty;
             return self;
@@ -77,20 +79,20 @@ impl Answer {
             Body::Empty | Body::Whole(_) => return self,
         };
         self = self.header("accept-ranges", "bytes");
-        let current = header_text(request, "if-range").is_none_or(|wanted| wanted == etag);
-        match header_text(request, "range").filter(|_| current).map_or(Range::Ignored, |range| parse_range(range, total)) {
-            Range::Ignored => self,
-            Range::Unsatisfiable => {
+        let range = header_text(request, "range").filter(|_| conditional::range_stands(header_text(request, "if-range"), etag));
+        match conditional::range(range, total) {
+            Wanted::Whole => self,
+            Wanted::Unsatisfiable => {
                 self.status = 416;
                 self.body = Body::Empty;
                 self.header("content-range", &format!("bytes */{total}"))
             }
-            Range::Bytes { from, to } => {
+            Wanted::Part { first, last } => {
                 self.status = 206;
                 if let Body::Stream { reader, .. } = self.body {
-                    self.body = Body::Stream { reader: reader.within(from, to), bytes: to - from };
+                    self.body = Body::Stream { reader: reader.within(first, last + 1), bytes: last + 1 - first };
                 }
-                self.header("content-range", &format!("bytes {from}-{}/{total}", to - 1))
+                self.header("content-range", &format!("bytes {first}-{last}/{total}"))
             }
         }
     }
@@ -134,92 +136,10 @@ impl Answer {
     }
 }
 
-/// The quality that a list header gives to `name` (RFC 9110 section 12.4.2); `None` when it is not in the list.
-pub(crate) fn quality(list: &str, name: &str) -> Option<f32> {
-    list.split(',').find_map(|item| {
-        let mut parts = item.split(';').map(str::trim);
-        let named = parts.next()?.eq_ignore_ascii_case(name);
-        let weight = || parts.find_map(|part| part.strip_prefix("q=").or_else(|| part.strip_prefix("Q=")));
-        named.then(weight).map(|weight| weight.map_or(1.0, |q| q.parse().unwrap_or(0.0)))
-    })
-}
-
 /// A client has the idle limit's time to take each piece, so a slow one gets a large segment in many.
 const PIECE_BYTES: usize = 64 * 1024;
 
 /// A header as text; one that is not text counts as absent.
 pub(crate) fn header_text<'a>(request: &'a RequestHeader, name: &str) -> Option<&'a str> {
     request.headers.get(name)?.to_str().ok()
-}
-
-/// RFC 9110 section 13.1.2: weak comparison, any of a list, or `*`.
-fn matches_etag(wanted: &str, etag: &str) -> bool {
-    let opaque = |tag: &str| tag.trim().trim_start_matches("W/").to_owned();
-    wanted.trim() == "*" || wanted.split(',').any(|one| opaque(one) == opaque(etag))
-}
-
-#[derive(Debug, PartialEq, Eq)]
-enum Range {
-    /// Not a single byte range: the whole is a right answer (RFC 9110 section 14.2).
-    Ignored,
-    Unsatisfiable,
-    /// `[from, to)`, never empty.
-    Bytes {
-        from: u64,
-        to: u64,
-    },
-}
-
-fn parse_range(range: &str, total: u64) -> Range {
-    let Some((first, last)) = range.strip_prefix("bytes=").and_then(|spec| spec.trim().split_once('-')) else { return Range::Ignored };
-    let number = |digits: &str| if digits.bytes().all(|byte| byte.is_ascii_digit()) { digits.parse::<u64>().ok() } else { None };
-    match (first, last) {
-        ("", last) => match number(last) {
-            Some(0) => Range::Unsatisfiable,
-            Some(suffix) => Range::Bytes { from: total.saturating_sub(suffix), to: total },
-            None => Range::Ignored,
-        },
-        (first, last) => {
-            let to = if last.is_empty() { Some(total) } else { number(last).map(|last| last.saturating_add(1)) };
-            match (number(first), to) {
-                (Some(from), Some(to)) if from < to && from < total => Range::Bytes { from, to: to.min(total) },
-                (Some(from), Some(_)) if from >= total => Range::Unsatisfiable,
-                _ => Range::Ignored,
-            }
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn ranges_follow_rfc_9110() {
-        let bytes = |from, to| Range::Bytes { from, to };
-        let table = [
-            ("bytes=0-", bytes(0, 100)),
-            ("bytes=0-0", bytes(0, 1)),
-            ("bytes=10-19", bytes(10, 20)),
-            ("bytes=90-1000", bytes(90, 100)),
-            ("bytes=-10", bytes(90, 100)),
-            ("bytes=-1000", bytes(0, 100)),
-            ("bytes=100-", Range::Unsatisfiable),
-            ("bytes=-0", Range::Unsatisfiable),
-            ("bytes=5-4", Range::Ignored),
-            ("bytes=0-1,3-4", Range::Ignored),
-            ("bytes=a-b", Range::Ignored),
-            ("bytes=+1-2", Range::Ignored),
-            ("items=0-1", Range::Ignored),
-        ];
-        for (text, range) in table {
-            assert_eq!(parse_range(text, 100), range, "{text}");
-        }
-    }
-
-    #[test]
-    fn any_listed_etag_matches() {
-        assert!(matches_etag("\"a\", W/\"b\"", "\"b\"") && matches_etag("\"b\"", "W/\"b\"") && matches_etag("*", "\"b\""));
-        assert!(!matches_etag("\"a\"", "\"b\"") && !matches_etag("b", "\"b\""));
-    }
 }

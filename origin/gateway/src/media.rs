@@ -6,15 +6,16 @@ use std::io::Write as _;
 use flate2::{Compression, write::GzEncoder};
 use pingora::http::RequestHeader;
 use protocol::{
-    Problem, Rung, manifest,
+    Problem,
+    admission::{self, no_such_segment},
+    conditional, manifest,
     media_path::{self, MediaObject},
     playlist,
-    sheet::Sheet,
-    token::{self, Purpose, TokenError},
+    revocation::Revocations,
 };
 
 use crate::{
-    answer::{Answer, header_text, quality},
+    answer::{Answer, header_text},
     gateway::Gateway,
     shield::{Key, ShieldError},
 };
@@ -26,71 +27,49 @@ const AUDIO: &str = "audio/mp4";
 
 /// Answers a signed media path.
 pub(crate) async fn answer(gateway: &Gateway, request: &RequestHeader, path: &str) -> Result<Answer, Problem> {
-    // The tag before anything else of the path: who has no token learns nothing.
-    let token = path.strip_prefix(media_path::PREFIX).and_then(|rest| rest.split('/').next()).unwrap_or_default();
-    let claims = token::verify(&gateway.token_keys, token, Purpose::Media, gateway.clock.now()).map_err(refuse_token)?;
-    let object = media_path::parse(path).ok_or_else(no_such_segment)?.object;
-    manifest::allow_object(&claims, object)?;
+    let admitted = admission::media(&gateway.token_keys, &Revocations::default(), path, gateway.clock.now())?;
+    let (claims, object, etag) = (admitted.claims, admitted.object, admitted.etag());
     let sheet = gateway.sheets.get(claims.version).await.map_err(unavailable)?;
-    let version = claims.version;
     match object {
         MediaObject::Index => {
-            Ok(playlist_answer(request, &format!("W/\"{version}.index.{}\"", claims.rungs.bits()), &manifest::index(&claims, &sheet)))
+            let token = media_path::parse(path).map_or("", |path| path.token);
+            let text = manifest::index(&claims, token, &sheet, &gateway.public_url);
+            Ok(playlist_answer(request, playlist::CONTENT_TYPE, &etag, &text))
         }
+        MediaObject::Steering => Ok(playlist_answer(request, playlist::STEERING_TYPE, &etag, &playlist::steering())),
         MediaObject::Playlist(rung) => {
             let text = playlist::media(&sheet, rung).ok_or_else(no_such_segment)?;
-            Ok(playlist_answer(request, &format!("W/\"{version}.{rung}\""), &text))
+            Ok(playlist_answer(request, playlist::CONTENT_TYPE, &etag, &text))
         }
-        MediaObject::Init(rung) => bytes_answer(gateway, request, &sheet, rung, sheet.init_range(rung), "init").await,
-        MediaObject::Segment(rung, n) => bytes_answer(gateway, request, &sheet, rung, sheet.segment_range(rung, n), &n.to_string()).await,
+        MediaObject::Init(rung) | MediaObject::First(rung) | MediaObject::Segment(rung, _) => {
+            let (offset, length) = sheet.object_range(object).ok_or_else(no_such_segment)?;
+            bytes_answer(gateway, request, Key::Range { version: sheet.version, rung, offset, length: u64::from(length) }, &etag).await
+        }
     }
 }
 
-async fn bytes_answer(
-    gateway: &Gateway,
-    request: &RequestHeader,
-    sheet: &Sheet,
-    rung: Rung,
-    range: Option<(u64, u32)>,
-    name: &str,
-) -> Result<Answer, Problem> {
-    let (offset, length) = range.ok_or_else(no_such_segment)?;
-    let key = Key::Range { version: sheet.version, rung, offset, length: u64::from(length) };
+async fn bytes_answer(gateway: &Gateway, request: &RequestHeader, key: Key, etag: &str) -> Result<Answer, Problem> {
+    let Key::Range { length, .. } = key else { return Err(no_such_segment()) };
     let reader = gateway.shield.read(key).await.map_err(unavailable)?;
-    let (etag, status) = (format!("\"{}.{rung}/{name}\"", sheet.version), reader.cache_status());
-    let answer = Answer::stream(AUDIO, reader, u64::from(length)).header("cache-control", CACHE_SEGMENT).header("cache-status", status);
-    Ok(answer.negotiated(request, &etag))
+    let status = reader.cache_status();
+    let answer = Answer::stream(AUDIO, reader, length).header("cache-control", CACHE_SEGMENT).header("cache-status", status);
+    Ok(answer.negotiated(request, etag))
 }
 
 /// A playlist, gzipped when that is accepted: an hour of segments shrinks to a tenth. The etag is weak, since it stands for both encodings.
-fn playlist_answer(request: &RequestHeader, etag: &str, text: &str) -> Answer {
-    let answer = match accepts_gzip(request).then(|| gzip(text.as_bytes())).flatten() {
-        Some(packed) => Answer::whole(200, playlist::CONTENT_TYPE, packed).header("content-encoding", "gzip"),
-        None => Answer::whole(200, playlist::CONTENT_TYPE, text.to_owned()),
+fn playlist_answer(request: &RequestHeader, content_type: &'static str, etag: &str, text: &str) -> Answer {
+    let accepted = conditional::accepts_gzip(header_text(request, "accept-encoding"));
+    let answer = match accepted.then(|| gzip(text.as_bytes())).flatten() {
+        Some(packed) => Answer::whole(200, content_type, packed).header("content-encoding", "gzip"),
+        None => Answer::whole(200, content_type, text.to_owned()),
     };
     answer.header("vary", "Accept-Encoding").header("cache-control", CACHE_PLAYLIST).negotiated(request, etag)
-}
-
-fn accepts_gzip(request: &RequestHeader) -> bool {
-    let accepted = header_text(request, "accept-encoding").unwrap_or_default();
-    quality(accepted, "gzip").or_else(|| quality(accepted, "*")).is_some_and(|quality| quality > 0.0)
 }
 
 fn gzip(text: &[u8]) -> Option<Vec<u8>> {
     let mut encoder = GzEncoder::new(Vec::with_capacity(text.len() / 4), Compression::default());
     encoder.write_all(text).ok()?;
     encoder.finish().ok()
-}
-
-fn refuse_token(error: TokenError) -> Problem {
-    match error {
-        TokenError::Invalid => Problem::new(403, "token_invalid", "this media address was not signed by this service"),
-        TokenError::Expired => Problem::new(403, "token_expired", "this media address has expired: ask for the manifest again"),
-    }
-}
-
-fn no_such_segment() -> Problem {
-    Problem::new(404, "no_such_segment", "this media version has no such playlist or segment")
 }
 
 /// What the shield's refusal means to a caller.
@@ -100,25 +79,5 @@ pub(crate) fn unavailable(error: ShieldError) -> Problem {
         ShieldError::Unavailable => Problem::unavailable("media_unavailable", "the media store does not answer", 1),
         ShieldError::Overloaded => Problem::unavailable("media_overloaded", "too many listeners are waiting for the media store", 1),
         ShieldError::Corrupt => Problem::unavailable("media_corrupt", "the stored media is not what its name promises", 30),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn request(encoding: &str) -> RequestHeader {
-        let mut request = RequestHeader::build("GET", b"/", None).unwrap();
-        request.insert_header("accept-encoding", encoding).unwrap();
-        request
-    }
-
-    #[test]
-    fn gzip_is_used_when_it_is_accepted() {
-        for (encoding, expected) in
-            [("gzip", true), ("br, GZIP;q=0.5", true), ("gzip;q=0, *", false), ("br", false), ("", false), ("*;q=0.1", true)]
-        {
-            assert_eq!(accepts_gzip(&request(encoding)), expected, "{encoding}");
-        }
     }
 }

@@ -5,12 +5,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use protocol::{
-    Problem,
+    Problem, admission,
     heartbeat::{Batch, PlayEventPost, PostAnswer, StoredPost},
+    revocation::Revocations,
 };
 use serde::Deserialize;
 
-use crate::{answer::Answer, gateway::Gateway, manifest, routes::Service};
+use crate::{answer::Answer, gateway::Gateway, routes::Service};
 
 /// Names the gateway's batches. The buffer's storage is this process, so the epoch is made at its start.
 pub(crate) struct Batches {
@@ -39,7 +40,7 @@ pub(crate) async fn answer(gateway: &Gateway, content_type: Option<&str>, body: 
         return Err(Problem::new(415, "unsupported_media_type", "events are sent as JSON"));
     }
     let post = PlayEventPost::parse(body)?;
-    let claims = manifest::verify_ticket(gateway, &post.ticket)?;
+    let claims = admission::heartbeat(&gateway.token_keys, &Revocations::default(), &post.ticket, gateway.clock.now())?;
     let (kept, rejected) = post.receive(claims.duration_ms, gateway.clock.now());
     let mut told = PostAnswer { accepted: kept.events.len(), rejected, ..PostAnswer::default() };
     if !kept.events.is_empty() {

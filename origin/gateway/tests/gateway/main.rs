@@ -202,7 +202,8 @@ async fn a_listeners_token_opens_exactly_what_it_says_and_never_redirects() {
     let head = system.http.head(format!("{}{segment}", system.url)).send().await.unwrap();
     assert_eq!((head.status().as_u16(), head.headers()["content-length"].to_str().unwrap()), (200, "96000"));
 
-    let tampered = segment.replacen(char::from(segment.as_bytes()[40]), if segment.as_bytes()[40] == b'A' { "B" } else { "A" }, 1);
+    let mut tampered = segment.clone();
+    tampered.replace_range(40..41, if segment.as_bytes()[40] == b'A' { "B" } else { "A" });
     let expired = format!("/v1/media/{}/aac-128/1.m4s", system.token(Purpose::Media, now().plus_ms(-60_000)));
     let ticket = format!("/v1/media/{}/aac-128/1.m4s", system.token(Purpose::Event, now().plus_ms(60_000)));
     for (path, status, expected) in [

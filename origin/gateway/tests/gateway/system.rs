@@ -161,7 +161,7 @@ impl System {
             version: VERSION,
             pseudonym: self.keys.token.pseudonym(account()),
         };
-        token::mint(&self.keys.token, &claims)
+        token::mint(&self.keys.token, &claims, now()).unwrap()
     }
 
     /// The prefix of addresses a listener may fetch for an hour.

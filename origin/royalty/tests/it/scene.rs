@@ -110,7 +110,7 @@ impl Scene {
             version: MediaVersion([9; 16]),
             pseudonym: self.keys.token.pseudonym(account(listener)),
         };
-        Play { id, ticket: token::mint(&self.keys.token, &claims) }
+        Play { id, ticket: token::mint(&self.keys.token, &claims, at).unwrap() }
     }
 
     /// What a player would have posted, one post for each beat.

@@ -1,19 +1,25 @@
 //! The parts of RFC 9110 that read a request header and decide the shape of the answer: content negotiation (section 12), validators and
-//! preconditions (13), byte ranges (14). Pure.
+//! preconditions (13), byte ranges (14). Edge and gateway judge by the same functions.
 
 /// What a `Range` header asks of a representation of known length.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Wanted {
+pub enum Wanted {
     /// All of it: no range, one we do not understand, or several (a server may ignore them, section 14.2).
     Whole,
     /// Bytes `first` to `last`, both included.
-    Part { first: u64, last: u64 },
+    Part {
+        /// The first byte.
+        first: u64,
+        /// The last byte, which is part of it.
+        last: u64,
+    },
     /// 416.
     Unsatisfiable,
 }
 
 /// Evaluates `Range: bytes=...` against `length`.
-pub(crate) fn range(header: Option<&str>, length: u64) -> Wanted {
+#[must_use]
+pub fn range(header: Option<&str>, length: u64) -> Wanted {
     let Some((first, last)) = header.and_then(single_range) else { return Wanted::Whole };
     match (first, last) {
         (Some(first), last) => {
@@ -48,24 +54,28 @@ fn single_range(header: &str) -> Option<(Option<u64>, Option<u64>)> {
 }
 
 /// Whether `If-None-Match` names `etag` (weak comparison, section 13.1.2).
-pub(crate) fn none_match(header: Option<&str>, etag: &str) -> bool {
+#[must_use]
+pub fn none_match(header: Option<&str>, etag: &str) -> bool {
     let opaque = |tag: &str| tag.strip_prefix("W/").unwrap_or(tag).to_owned();
     header.is_some_and(|header| header.trim() == "*" || header.split(',').any(|tag| opaque(tag.trim()) == opaque(etag)))
 }
 
 /// Whether `If-Range` lets the range stand (strong comparison, section 13.1.5). We give no `Last-Modified`, so a date never does.
-pub(crate) fn range_stands(header: Option<&str>, etag: &str) -> bool {
+#[must_use]
+pub fn range_stands(header: Option<&str>, etag: &str) -> bool {
     header.is_none_or(|header| header.trim() == etag && !etag.starts_with("W/"))
 }
 
 /// Whether the client takes gzip.
-pub(crate) fn accepts_gzip(header: Option<&str>) -> bool {
+#[must_use]
+pub fn accepts_gzip(header: Option<&str>) -> bool {
     let quality_of = |coding: &str| header.and_then(|header| quality(header, coding));
     quality_of("gzip").or_else(|| quality_of("*")).is_some_and(|quality| quality > 0.0)
 }
 
 /// Whether the client would rather have JSON than a playlist; without a word it gets the playlist, as any HLS player expects.
-pub(crate) fn prefers_json(header: Option<&str>) -> bool {
+#[must_use]
+pub fn prefers_json(header: Option<&str>) -> bool {
     let Some(header) = header else { return false };
     let json = quality(header, "application/json").unwrap_or(0.0);
     let playlist = ["application/vnd.apple.mpegurl", "application/x-mpegurl", "audio/mpegurl"];
