@@ -1,5 +1,5 @@
 use proptest::prelude::*;
-use sfv::{BareItem, FieldType, ListEntry};
+use sfv::{BareItem, ListEntry};
 
 use super::*;
 
