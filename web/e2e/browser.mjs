@@ -33,6 +33,7 @@ export async function step(promise, body) {
 
 /** Runs `story` on a fresh page. The first step that fails ends it, with what the page said and a picture of it. */
 export async function tell(name, story) {
+  [passed, failed] = [0, 0];
   const browser = await chromium.launch({ executablePath: process.env.CHROMIUM_BIN ?? '/usr/bin/chromium', headless: true, args: FLAGS });
   // AxeBuilder wants a page of an explicit context.
   const page = await (await browser.newContext()).newPage();
@@ -53,7 +54,7 @@ export async function tell(name, story) {
     await browser.close();
   }
   console.log(`${passed} passed, ${failed} failed`);
-  process.exitCode = failed === 0 ? 0 : 1;
+  if (failed > 0) process.exitCode = 1;
 }
 
 export async function enter(page, url, account) {

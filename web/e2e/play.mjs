@@ -27,7 +27,7 @@ await tell('play', async (page) => {
 
   const audio = () =>
     page.evaluate(() => {
-      const element = document.querySelector('audio');
+      const element = document.querySelector('audio[data-heard]');
       const ends = Array.from({ length: element.buffered.length }, (_, i) => element.buffered.end(i));
       return { at: element.currentTime, bufferedTo: Math.max(0, ...ends), paused: element.paused, volume: element.volume };
     });

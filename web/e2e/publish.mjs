@@ -73,7 +73,7 @@ await tell('publish', async (page) => {
     await until('one answer', async () => (await page.locator('[data-tracks] [data-track]').count()) === 1, { within_ms: 10_000, every_ms: 100 });
     await page.keyboard.press('Escape');
     await page.locator(`[data-tracks] [data-track="${found.id}"]`).click();
-    const at = () => page.evaluate(() => document.querySelector('audio').currentTime);
+    const at = () => page.evaluate(() => document.querySelector('audio[data-heard]').currentTime);
     await until('sound near the end', async () => (await at()) > SECONDS - 1, { within_ms: SECONDS * 1_000 + 20_000, every_ms: 100 });
     await page.locator('[data-status=paused]').waitFor({ timeout: 10_000 });
   });

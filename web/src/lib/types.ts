@@ -61,9 +61,21 @@ export interface Manifest {
   allowed: string[];
   lossless: string | null;
   reason: string;
-  first: { rung: string; init_url: string; segment_url: string; media_playlist: string } | null;
+  first: First | null;
+  /** What `playlist_url` answers, with absolute paths. */
+  multivariant_playlist?: string;
   duration_ms: number;
   loudness: { integrated_lufs: number; true_peak_dbtp: number; gain_db: number } | null;
+}
+
+/** What a song begins with. `url` is the init section and segment 0 in one, `init_bytes` of which are the init section. */
+export interface First {
+  rung: string;
+  url?: string;
+  init_bytes?: number;
+  init_url: string;
+  segment_url: string;
+  media_playlist: string;
 }
 
 export interface HistoryItem {

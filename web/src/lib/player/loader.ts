@@ -1,10 +1,20 @@
 /**
  * How hls.js gets playlists and segments here: from whichever base works now. A request that fails at one base is made once at the other
  * before hls.js hears of it, so a dying edge costs one request, not the song; the position is never touched.
- * The first playlist, init section and segment may already be on their way: see `Warm`.
+ * The playlists, the first init section and segment may be here already, or on their way: see `Warm`.
  */
-import Hls, { type HlsConfig, type Loader, type LoaderCallbacks, type LoaderConfiguration, type LoaderContext, type LoaderStats } from 'hls.js';
+import Hls, {
+  type FragmentLoaderContext,
+  type HlsConfig,
+  type Loader,
+  type LoaderCallbacks,
+  type LoaderConfiguration,
+  type LoaderContext,
+  type LoaderStats,
+} from 'hls.js/light';
 import { bases, type BaseName } from '../bases';
+import { nextObject } from './evidence';
+import { onePathway } from './pathways';
 import type { Warm } from './warm';
 
 /** What an edge answers when it cannot reach its origin, and 0 for no answer at all. Anything else is an answer, and stands. */
@@ -22,8 +32,9 @@ export function loaderFor(warm: Warm) {
       this.stats = this.#inner.stats;
     }
 
-    load(context: LoaderContext, config: LoaderConfiguration, callbacks: LoaderCallbacks<LoaderContext>): void {
+    load(context: LoaderContext, config: LoaderConfiguration, heard: LoaderCallbacks<LoaderContext>): void {
       this.context = context;
+      const callbacks = isMultivariant(context) ? { ...heard, onSuccess: narrowed(heard.onSuccess) } : heard;
       const waiting = warm.take(context.url);
       if (!waiting) return this.#attempt(bases.current, context, config, callbacks, true);
       void waiting.then(({ payload, started, first, ended }) => {
@@ -78,7 +89,8 @@ export function loaderFor(warm: Warm) {
       };
       // Retries at a base that may be dead would eat the buffer: where there is another base, the first failure turns to it.
       const policy = other ? { ...config, loadPolicy: { ...config.loadPolicy, errorRetry: null, timeoutRetry: null } } : { ...config };
-      this.#inner.load({ ...context, url }, policy, {
+      const headers = { ...context.headers, ...hintFor(base, context) };
+      this.#inner.load({ ...context, url, headers }, policy, {
         ...callbacks,
         onSuccess: (response, stats, _context, details) => callbacks.onSuccess(response, stats, context, details),
         onError: (error, _context, details, stats) =>
@@ -87,4 +99,22 @@ export function loaderFor(warm: Warm) {
       });
     }
   };
+}
+
+function isMultivariant(context: LoaderContext): boolean {
+  return 'type' in context && context.type === 'manifest';
+}
+
+function narrowed(onSuccess: LoaderCallbacks<LoaderContext>['onSuccess']): LoaderCallbacks<LoaderContext>['onSuccess'] {
+  return (response, stats, context, details) => {
+    const { data } = response;
+    onSuccess(typeof data === 'string' ? { ...response, data: onePathway(data) } : response, stats, context, details);
+  };
+}
+
+/** Which segment comes next. To the edge alone, where this page came from: elsewhere a header costs a preflight for every segment. */
+function hintFor(base: BaseName, context: LoaderContext): Record<string, string> {
+  const { frag } = context as Partial<FragmentLoaderContext>;
+  const next = base === 'edge' && frag && !frag.endList ? nextObject(context.url) : null;
+  return next ? { 'cmcd-request': next } : {};
 }

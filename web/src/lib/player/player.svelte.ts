@@ -1,17 +1,22 @@
 /**
  * The player: a queue, a playhead, and what a listener is told about them. Commands come from buttons, keys and the media session; each
- * song is a manifest from the edge, a source on the <audio> element, and heartbeats that say what was heard.
+ * song is a manifest from the edge, a source on one of two decks, and heartbeats that say what was heard. While a song ends, the next is made
+ * ready on the other deck, and begins when the first falls silent.
  */
 import { bases, type BaseName } from '../bases';
 import { sendLastWords, startCourier, Heartbeats } from '../heartbeats/heartbeats';
 import type { Courier } from '../heartbeats/courier';
-import { describe, Problem } from '../http';
+import { describe } from '../http';
 import { session } from '../session.svelte';
 import type { Manifest, Track } from '../types';
-import { volumeFor } from './loudness';
+import { Ahead, isNear } from './ahead';
+import { Deck } from './deck';
+import { recallDataSaver, rememberDataSaver, type Evidence } from './evidence';
+import { manifestOf } from './manifest';
 import { announce, connect, showPosition } from './media-session';
 import { recall, recallVolume, remember, rememberVolume, forget } from './resume';
-import type { Source } from './source';
+import type { Heard } from './source';
+import { Warm } from './warm';
 
 export type Status = 'idle' | 'loading' | 'playing' | 'paused' | 'stalled';
 
@@ -19,9 +24,20 @@ export type Status = 'idle' | 'loading' | 'playing' | 'paused' | 'stalled';
 const PREVIOUS_RESTARTS_AFTER_MS = 3_000;
 const REMEMBER_EVERY_MS = 2_000;
 const MESSAGE_STAYS_MS = 8_000;
+/** What a deck that waits holds of its song: its first segments, so that nobody pays for a song they do not come to hear. */
+const WAITING_BUFFER_S = 6;
 
 /** hls.js is most of this page's code: it comes while a listener chooses the first song. */
 const sources = import('./source');
+
+/** How a song is put on a deck. */
+interface Opening {
+  start_ms: number;
+  /** As `Source.hold`. */
+  buffer_s: number | null;
+  /** Whether the listener has gone on to something else meanwhile. */
+  left(): boolean;
+}
 
 class Player {
   queue = $state.raw<Track[]>([]);
@@ -33,17 +49,20 @@ class Player {
   volume = $state(recallVolume());
   muted = $state(false);
   lossless = $state(false);
+  dataSaver = $state(recallDataSaver());
   manifest = $state.raw<Manifest | null>(null);
   rung = $state<string | null>(null);
   base = $state<BaseName>(bases.current);
+  /** Which of the two <audio> elements is heard. */
+  onDeck = $state(0);
   /** Said aloud by the live region. */
   message = $state('');
 
   current = $derived<Track | null>(this.queue[this.index] ?? null);
   hasNext = $derived(this.index >= 0 && this.index + 1 < this.queue.length);
 
-  #audio: HTMLAudioElement | null = null;
-  #source: Source | null = null;
+  #decks: Deck[] = [];
+  #ahead = new Ahead<Deck>((track, signal) => this.#makeReady(track, signal));
   #beats: Heartbeats | null = null;
   #courier: Courier | null = null;
   /** A newer `#begin` makes an older one that still waits for its manifest give up. */
@@ -58,10 +77,11 @@ class Player {
   #throughput_kbps: number | null = null;
   readonly #maxBufferS = numberParameter('maxBuffer');
 
-  /** Called once with the page's <audio> element. */
-  async attach(audio: HTMLAudioElement): Promise<void> {
-    this.#audio = audio;
-    this.#listen(audio);
+  /** Called once with the page's two <audio> elements. */
+  async attach(audios: [HTMLAudioElement, HTMLAudioElement]): Promise<void> {
+    this.#decks = audios.map((audio) => new Deck(audio));
+    for (const deck of this.#decks) this.#listen(deck);
+    this.#listenToThePage();
     connect({
       play: () => void this.play(),
       pause: () => this.pause(),
@@ -82,6 +102,7 @@ class Player {
 
   /** Replaces the queue and plays from `index`. */
   playAll(tracks: Track[], index: number): void {
+    this.#bless();
     this.queue = tracks;
     void this.#begin(index, 0);
   }
@@ -95,12 +116,13 @@ class Player {
 
   async play(): Promise<void> {
     if (!this.current) return;
-    if (!this.#source) return await this.#begin(this.index, this.position_ms);
-    await this.#audio?.play().catch((error) => this.#fail(error));
+    this.#bless();
+    if (!this.#deck?.source) return await this.#begin(this.index, this.position_ms);
+    await this.#deck.audio.play().catch((error) => this.#fail(error));
   }
 
   pause(): void {
-    this.#audio?.pause();
+    this.#deck?.audio.pause();
   }
 
   toggle(): void {
@@ -112,6 +134,11 @@ class Player {
     if (this.hasNext) void this.#begin(this.index + 1, 0);
   }
 
+  /** Someone is about to press "next". */
+  expectNext(): void {
+    if (this.hasNext && !this.dataSaver && this.status === 'playing') this.#prepareNext();
+  }
+
   previous(): void {
     if (this.position_ms > PREVIOUS_RESTARTS_AFTER_MS || this.index <= 0) this.seekTo(0);
     else void this.#begin(this.index - 1, 0);
@@ -119,9 +146,9 @@ class Player {
 
   seekTo(ms: number): void {
     const target = Math.min(Math.max(0, ms), Math.max(0, this.duration_ms - 250));
-    if (this.#audio && this.#source) {
+    if (this.#deck?.source) {
       this.#beats?.seek(this.#playhead(), target);
-      this.#audio.currentTime = target / 1000;
+      this.#deck.audio.currentTime = target / 1000;
     }
     this.position_ms = target;
     this.#remember(true);
@@ -146,68 +173,131 @@ class Player {
   /** Lossless is a mode: its codec is never mixed with the others, so the source is opened anew where the playhead stands. */
   setLossless(on: boolean): void {
     this.lossless = on;
+    this.#ahead.drop();
     const manifest = this.manifest;
-    if (manifest && this.#source) void this.#openSource(manifest, this.#playhead(), this.status !== 'paused');
+    if (manifest && this.#deck?.source) void this.#reopen(manifest);
+  }
+
+  /** On: only the smallest quality is fetched from here on. Off: the edge is asked again what it allows. */
+  setDataSaver(on: boolean): void {
+    this.dataSaver = on;
+    rememberDataSaver(on);
+    this.#ahead.drop();
+    this.#deck?.source?.save(on);
+    if (!on) void this.#renew();
   }
 
   /** Logging out, or leaving: nothing of this listener stays. */
   clear(): void {
-    this.#closePlay();
+    this.#turn++;
+    this.#ahead.drop();
+    this.#endPlay();
+    for (const deck of this.#decks) deck.close();
     this.queue = [];
     this.index = -1;
     this.status = 'idle';
     this.position_ms = 0;
     this.duration_ms = 0;
-    this.manifest = null;
     forget();
   }
 
+  get #deck(): Deck | null {
+    return this.#decks[this.onDeck] ?? null;
+  }
+
+  get #otherDeck(): Deck | null {
+    return this.#decks[1 - this.onDeck] ?? null;
+  }
+
+  /** Each song begins on the deck that the one before does not use: what waits there, or what is opened now. */
   async #begin(index: number, start_ms: number): Promise<void> {
     const track = this.queue[index];
-    const audio = this.#audio;
-    if (!track || !audio) return;
+    const [leaving, deck] = [this.#deck, this.#otherDeck];
+    if (!track || !leaving || !deck) return;
     const turn = ++this.#turn;
     const resumed = index === this.index ? this.#ticketToResume : null;
     this.#ticketToResume = null;
-    this.#closePlay();
+    const prepared = start_ms === 0 && !resumed ? this.#ahead.take(track.id) : this.#ahead.drop();
+    this.#endPlay();
+    this.onDeck = 1 - this.onDeck;
+    if (!prepared?.ready) leaving.close();
     this.index = index;
     this.status = 'loading';
     this.position_ms = start_ms;
     this.duration_ms = track.duration_ms ?? 0;
     announce(track);
+    const left = () => turn !== this.#turn;
     try {
-      const manifest = await manifestOf(track.id, resumed, this.#throughput_kbps);
-      if (turn !== this.#turn) return;
-      this.#watch(manifest, start_ms);
-      await this.#openSource(manifest, start_ms, true);
+      if (!(await prepared?.arriving)) await this.#load(deck, track.id, resumed, { start_ms, buffer_s: this.#maxBufferS, left });
+      if (left()) return;
+      this.#start(deck, start_ms);
       this.#say(`Playing ${track.title} by ${track.artist}.`);
     } catch (error) {
-      if (turn === this.#turn) this.#fail(error);
+      if (!left()) this.#fail(error);
+    } finally {
+      // Last, because taking a player down takes longer than starting one that is ready.
+      if (!left()) leaving.close();
     }
   }
 
-  async #openSource(manifest: Manifest, start_ms: number, play: boolean): Promise<void> {
-    const audio = this.#audio;
-    const turn = this.#turn;
+  async #load(deck: Deck, track: string, ticket: string | null, how: Opening): Promise<void> {
+    const manifest = await manifestOf(track, ticket, this.#evidence());
+    if (!how.left()) await this.#open(deck, manifest, how);
+  }
+
+  /** The first object is asked for at once: it travels while the code that plays it sets itself up. */
+  async #open(deck: Deck, manifest: Manifest, { start_ms, buffer_s, left }: Opening): Promise<void> {
+    const { lossless, dataSaver } = this;
+    const warm = new Warm(manifest, { start_ms, lossless });
     const { open } = await sources;
-    if (!audio || turn !== this.#turn) return;
-    this.#source?.destroy();
-    this.manifest = manifest;
-    this.duration_ms = manifest.duration_ms;
-    this.rung = this.lossless && manifest.lossless ? manifest.lossless : manifest.start;
+    if (left()) return warm.cancel();
+    const wishes = { start_ms, lossless, dataSaver, buffer_s, throughput_kbps: this.#throughput_kbps };
+    const rung = lossless && manifest.lossless ? manifest.lossless : manifest.start;
+    deck.put(manifest, rung, () => open(deck.audio, manifest, warm, wishes, this.#heardOn(deck)));
+  }
+
+  async #makeReady(track: string, signal: AbortSignal): Promise<Deck> {
+    const deck = this.#otherDeck;
+    if (!deck) throw new Error('the page has one deck only');
+    await this.#load(deck, track, null, { start_ms: 0, buffer_s: WAITING_BUFFER_S, left: () => signal.aborted });
+    signal.throwIfAborted();
+    return deck;
+  }
+
+  /** From here on the song on `deck` is what the page shows, and what is counted. */
+  #start(deck: Deck, start_ms: number): void {
+    const { manifest } = deck;
+    if (!manifest) return;
     this.#applyVolume();
-    this.#source = open(
-      audio,
-      manifest,
-      { start_ms, lossless: this.lossless, maxBufferS: this.#maxBufferS },
-      {
-        onRung: (rung) => (this.rung = rung),
-        onThroughput: (kbps) => (this.#throughput_kbps = kbps),
-        onExpired: () => void this.#renew(),
-        onFatal: (message) => this.#fail(new Error(message)),
+    void deck.audio.play().catch((error) => this.#fail(error));
+    deck.source?.hold(this.#maxBufferS);
+    this.manifest = manifest;
+    this.rung = deck.rung;
+    this.duration_ms = manifest.duration_ms;
+    this.#watch(manifest, start_ms);
+  }
+
+  #heardOn(deck: Deck): Heard {
+    const heard = () => deck === this.#deck;
+    return {
+      onRung: (rung) => {
+        deck.rung = rung;
+        if (heard()) this.rung = rung;
       },
-    );
-    if (play) void audio.play().catch((error) => this.#fail(error));
+      onThroughput: (kbps) => (this.#throughput_kbps = kbps),
+      onExpired: () => (heard() ? void this.#renew() : this.#ahead.drop()),
+      onFatal: (message) => (heard() ? this.#fail(new Error(message)) : this.#ahead.drop()),
+    };
+  }
+
+  #prepareNext(): void {
+    const next = this.queue[this.index + 1];
+    if (next) this.#ahead.prepare(next.id);
+  }
+
+  #evidence(): Evidence {
+    const buffer_ms = this.#deck?.source ? Math.max(0, this.#deck.buffered_ms() - this.#playhead()) : 0;
+    return { throughput_kbps: this.#throughput_kbps, buffer_ms, dataSaver: this.dataSaver };
   }
 
   #watch(manifest: Manifest, start_ms: number): void {
@@ -225,7 +315,7 @@ class Player {
     );
   }
 
-  /** The media token ran out (a song left paused for hours): the same play gets new ones. */
+  /** The media token ran out (a song left paused for hours), or the edge should choose anew: the same play gets new ones. */
   async #renew(): Promise<void> {
     const track = this.current;
     const ticket = this.manifest?.play.ticket;
@@ -233,8 +323,8 @@ class Player {
     this.#renewing = true;
     const turn = this.#turn;
     try {
-      const manifest = await manifestOf(track.id, ticket, this.#throughput_kbps);
-      if (turn === this.#turn) await this.#openSource(manifest, this.#playhead(), this.status !== 'paused');
+      const manifest = await manifestOf(track.id, ticket, this.#evidence());
+      if (turn === this.#turn) await this.#reopen(manifest);
     } catch (error) {
       if (turn === this.#turn) this.#fail(error);
     } finally {
@@ -242,19 +332,38 @@ class Player {
     }
   }
 
-  #closePlay(): void {
+  /** The same play from another source, where the playhead stands. */
+  async #reopen(manifest: Manifest): Promise<void> {
+    const [turn, deck] = [this.#turn, this.#deck];
+    const left = () => turn !== this.#turn;
+    if (!deck) return;
+    const goesOn = this.status !== 'paused';
+    await this.#open(deck, manifest, { start_ms: this.#playhead(), buffer_s: this.#maxBufferS, left });
+    if (left()) return;
+    this.manifest = manifest;
+    this.rung = deck.rung;
+    this.#applyVolume();
+    if (goesOn) void deck.audio.play().catch((error) => this.#fail(error));
+  }
+
+  /** What was heard is reported, and nothing more of this play is. The deck still has it. */
+  #endPlay(): void {
     if (this.#started) this.#beats?.stop();
     this.#beats = null;
     this.#started = false;
-    this.#source?.destroy();
-    this.#source = null;
     this.manifest = null;
     this.rung = null;
     this.buffered_ms = 0;
   }
 
-  #listen(audio: HTMLAudioElement): void {
-    audio.addEventListener('playing', () => {
+  /** A deck that is not heard is not listened to. */
+  #listen(deck: Deck): void {
+    const { audio } = deck;
+    const on = (event: keyof HTMLMediaElementEventMap, act: () => void) =>
+      audio.addEventListener(event, () => {
+        if (deck === this.#deck) act();
+      });
+    on('playing', () => {
       const wasStalled = this.status === 'stalled';
       this.status = 'playing';
       if (!this.#started) this.#beats?.start();
@@ -262,23 +371,27 @@ class Player {
       this.#started = true;
       this.#show();
     });
-    audio.addEventListener('waiting', () => {
+    on('waiting', () => {
       if (this.status === 'playing') this.status = 'stalled';
     });
-    audio.addEventListener('pause', () => {
-      if (audio.ended || !this.#source) return;
+    on('pause', () => {
+      if (audio.ended || !deck.source) return;
       this.status = 'paused';
       if (this.#started) this.#beats?.pause();
       this.#remember(true);
       this.#show();
     });
-    audio.addEventListener('timeupdate', () => {
+    on('timeupdate', () => {
       this.position_ms = this.#playhead();
-      this.buffered_ms = bufferedAround(audio) * 1000;
+      this.buffered_ms = deck.buffered_ms();
       this.#remember(false);
+      if (this.hasNext && deck.source && isNear(this)) this.#prepareNext();
     });
-    audio.addEventListener('progress', () => (this.buffered_ms = bufferedAround(audio) * 1000));
-    audio.addEventListener('ended', () => this.#ended());
+    on('progress', () => (this.buffered_ms = deck.buffered_ms()));
+    on('ended', () => this.#ended());
+  }
+
+  #listenToThePage(): void {
     addEventListener('pagehide', (event) => this.#leave(event.persisted));
     document.addEventListener('visibilitychange', () => {
       if (document.visibilityState === 'hidden') this.#remember(true);
@@ -289,7 +402,8 @@ class Player {
     this.#beats?.end();
     this.#beats = null;
     if (this.hasNext) return this.next();
-    this.#closePlay();
+    this.#endPlay();
+    this.#deck?.close();
     this.status = 'paused';
     this.position_ms = 0;
     this.#remember(true);
@@ -317,8 +431,7 @@ class Player {
       return;
     }
     if (this.#started) this.#beats?.pause();
-    this.#source?.destroy();
-    this.#source = null;
+    this.#deck?.close();
     this.status = this.current ? 'paused' : 'idle';
     this.#say(describe(error));
   }
@@ -330,13 +443,17 @@ class Player {
   }
 
   #playhead(): number {
-    return this.#audio && this.#source && this.#audio.readyState > 0 ? this.#audio.currentTime * 1000 : this.position_ms;
+    const deck = this.#deck;
+    return deck?.source && deck.audio.readyState > 0 ? deck.audio.currentTime * 1000 : this.position_ms;
   }
 
   #applyVolume(): void {
-    if (!this.#audio) return;
-    this.#audio.volume = volumeFor(this.volume, this.manifest?.loudness?.gain_db ?? null);
-    this.#audio.muted = this.muted;
+    for (const deck of this.#decks) deck.setVolume(this.volume, this.muted);
+  }
+
+  /** Some browsers let an element sound by itself only once a person's own doing has loaded it: the deck that waits too. */
+  #bless(): void {
+    for (const deck of this.#decks) if (!deck.source && deck.audio.readyState === 0) deck.audio.load();
   }
 
   #show(): void {
@@ -349,7 +466,7 @@ class Player {
     remember({
       queue: this.queue,
       index: this.index,
-      position_ms: Math.round(this.#source ? this.#playhead() : this.position_ms),
+      position_ms: Math.round(this.#playhead()),
       ticket: this.manifest?.play.ticket ?? this.#ticketToResume,
       ticket_expires_at: this.manifest?.play.expires_at ?? null,
     });
@@ -366,30 +483,6 @@ class Player {
     this.#ticketToResume = resume.ticket;
     if (this.current) announce(this.current);
   }
-}
-
-async function manifestOf(track: string, ticket: string | null, throughput_kbps: number | null): Promise<Manifest> {
-  const path = `/v1/tracks/${encodeURIComponent(track)}/manifest`;
-  // CTA-5004: mtp is the measured throughput, kbit/s to the nearest hundred.
-  const headers: Record<string, string> = throughput_kbps ? { 'cmcd-request': `mtp=${Math.max(100, Math.round(throughput_kbps / 100) * 100)}` } : {};
-  try {
-    const manifest = await session.json<Manifest>(ticket ? `${path}?play=${encodeURIComponent(ticket)}` : path, { headers });
-    bases.learn(manifest.fallback_playlist_url);
-    return manifest;
-  } catch (error) {
-    // A ticket that cannot be renewed means a new play, not silence.
-    const spent = ticket !== null && error instanceof Problem && error.status >= 400 && error.status < 500;
-    if (!spent) throw error;
-    return await manifestOf(track, null, throughput_kbps);
-  }
-}
-
-/** The end, in seconds, of the buffered range that the playhead is in. */
-function bufferedAround(audio: HTMLAudioElement): number {
-  for (let i = 0; i < audio.buffered.length; i++) {
-    if (audio.buffered.start(i) <= audio.currentTime + 0.1 && audio.currentTime <= audio.buffered.end(i)) return audio.buffered.end(i);
-  }
-  return audio.currentTime;
 }
 
 function numberParameter(name: string): number | null {

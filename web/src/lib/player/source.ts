@@ -1,12 +1,12 @@
 /**
  * One song on one <audio> element: hls.js with the edge's choice obeyed (start rung, allowed rungs, lossless as a mode of its own), or the
- * browser's own HLS where there is no Media Source. Comes from a manifest, ends with `destroy`.
+ * browser's own HLS where there is no Media Source. Comes from a manifest and what is already on its way, ends with `destroy`.
  */
-import Hls, { ErrorDetails, ErrorTypes, Events, type ErrorData, type Level } from 'hls.js';
+import Hls, { ErrorDetails, ErrorTypes, Events, type ErrorData, type Level } from 'hls.js/light';
 import { bases } from '../bases';
 import type { Manifest } from '../types';
 import { loaderFor } from './loader';
-import { Warm } from './warm';
+import type { Warm } from './warm';
 
 const NATIVE = 'application/vnd.apple.mpegurl';
 /** A network that is gone for longer than this many rounds of hls.js's own retries ends the song with a message. */
@@ -24,31 +24,40 @@ export interface Heard {
 }
 
 export interface Source {
+  /** Seconds of media to hold ahead; null for hls.js's own. */
+  hold(buffer_s: number | null): void;
+  /** Whether only the smallest rung is fetched from now on. */
+  save(on: boolean): void;
   destroy(): void;
 }
 
 export interface Wishes {
   start_ms: number;
   lossless: boolean;
-  /** Seconds of media to hold ahead; null for hls.js's own. */
-  maxBufferS: number | null;
+  dataSaver: boolean;
+  /** As `Source.hold`. */
+  buffer_s: number | null;
+  /** What the connection carried lately: hls.js's first guess. */
+  throughput_kbps: number | null;
 }
 
-export function open(audio: HTMLAudioElement, manifest: Manifest, wishes: Wishes, heard: Heard): Source {
-  if (Hls.isSupported()) return openHls(audio, manifest, wishes, heard);
+export function open(audio: HTMLAudioElement, manifest: Manifest, warm: Warm, wishes: Wishes, heard: Heard): Source {
+  if (Hls.isSupported()) return openHls(audio, manifest, warm, wishes, heard);
+  warm.cancel();
   if (audio.canPlayType(NATIVE)) return openNative(audio, manifest, wishes, heard);
   throw new Error('This browser can play neither Media Source nor HLS.');
 }
 
-function openHls(audio: HTMLAudioElement, manifest: Manifest, wishes: Wishes, heard: Heard): Source {
+function openHls(audio: HTMLAudioElement, manifest: Manifest, warm: Warm, wishes: Wishes, heard: Heard): Source {
   const hls = new Hls({
-    loader: loaderFor(new Warm(manifest, wishes.start_ms === 0)),
+    loader: loaderFor(warm),
     autoStartLoad: false,
     startPosition: wishes.start_ms / 1000,
     // CMAF needs no remuxing: a worker would cost a blob: in the page's policy and gain nothing.
     enableWorker: false,
     backBufferLength: 90,
-    ...(wishes.maxBufferS === null ? {} : { maxBufferLength: wishes.maxBufferS, maxMaxBufferLength: wishes.maxBufferS }),
+    ...bufferOf(wishes.buffer_s),
+    ...(wishes.throughput_kbps === null ? {} : { abrEwmaDefaultEstimate: wishes.throughput_kbps * 1000 }),
     fragLoadPolicy: { default: { ...Hls.DefaultConfig.fragLoadPolicy.default, maxTimeToFirstByteMs: 6_000 } },
   });
   const playlist = bases.at(bases.current, playlistOf(manifest, wishes.lossless));
@@ -57,6 +66,7 @@ function openHls(audio: HTMLAudioElement, manifest: Manifest, wishes: Wishes, he
 
   hls.on(Events.MANIFEST_PARSED, () => {
     obey(hls, manifest);
+    save(hls, wishes.dataSaver);
     hls.startLoad(wishes.start_ms / 1000);
   });
   hls.on(Events.LEVEL_SWITCHED, (_event, { level }) => {
@@ -77,7 +87,24 @@ function openHls(audio: HTMLAudioElement, manifest: Manifest, wishes: Wishes, he
 
   hls.loadSource(playlist);
   hls.attachMedia(audio);
-  return { destroy: () => hls.destroy() };
+  return {
+    hold: (buffer_s) => void Object.assign(hls.config, bufferOf(buffer_s)),
+    save: (on) => save(hls, on),
+    destroy() {
+      warm.cancel();
+      hls.destroy();
+    },
+  };
+}
+
+function bufferOf(buffer_s: number | null): { maxBufferLength: number; maxMaxBufferLength: number } {
+  const { maxBufferLength, maxMaxBufferLength } = Hls.DefaultConfig;
+  return buffer_s === null ? { maxBufferLength, maxMaxBufferLength } : { maxBufferLength: buffer_s, maxMaxBufferLength: buffer_s };
+}
+
+/** Levels are sorted, the smallest first. */
+function save(hls: Hls, on: boolean): void {
+  hls.autoLevelCapping = on ? 0 : -1;
 }
 
 /** The multivariant playlist has the rungs of one codec; lossless is another mode, so it is opened by its own media playlist. */
@@ -133,6 +160,9 @@ function openNative(audio: HTMLAudioElement, manifest: Manifest, wishes: Wishes,
   audio.src = bases.at(bases.current, manifest.playlist_url);
   heard.onRung(manifest.start);
   return {
+    // The browser's own player holds and chooses as it likes.
+    hold: () => undefined,
+    save: () => undefined,
     destroy() {
       audio.removeEventListener('loadedmetadata', seekToResume);
       audio.removeEventListener('error', onError);

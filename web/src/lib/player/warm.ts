@@ -1,6 +1,7 @@
 /**
- * A head start: the manifest's JSON already holds the first media playlist and names the first init section and segment, so they
- * are asked for while hls.js still reads the multivariant playlist. Each is handed over once; whatever fails here is simply asked for again.
+ * A head start: the manifest's JSON already holds the playlists, and names one object that is the init section and the first segment in one. It
+ * is asked for while hls.js still sets itself up, so that a song sounds after two requests: the manifest, and that object. Each part is handed
+ * over once, under the name hls.js asks for; whatever is missing or fails here is simply asked for again.
  */
 import { bases } from '../bases';
 import type { Manifest } from '../types';
@@ -14,15 +15,21 @@ export interface Arrived {
 
 export class Warm {
   #waiting = new Map<string, Promise<Arrived>>();
+  readonly #leaving = new AbortController();
 
-  constructor(manifest: Manifest, fromTheStart: boolean) {
+  constructor(manifest: Manifest, wishes: { start_ms: number; lossless: boolean }) {
     const { first } = manifest;
-    if (!first) return;
-    const playlist = manifest.playlist_url.replace(/[^/]*$/, `${first.rung}.m3u8`);
-    const now = performance.now();
-    this.#waiting.set(nameOf(playlist), Promise.resolve({ payload: first.media_playlist, started: now, first: now, ended: now + 1 }));
-    this.#fetch(first.init_url);
-    if (fromTheStart) this.#fetch(first.segment_url);
+    // Lossless is opened by its own playlist, of which the manifest holds nothing.
+    if (!first || (wishes.lossless && manifest.lossless)) return;
+    if (manifest.multivariant_playlist) this.#hold(manifest.playlist_url, manifest.multivariant_playlist);
+    this.#hold(manifest.playlist_url.replace(/[^/]*$/, `${first.rung}.m3u8`), first.media_playlist);
+    const fromTheStart = wishes.start_ms === 0;
+    if (fromTheStart && first.url && first.init_bytes) {
+      this.#expectBoth(first.url, first.init_bytes, first.init_url, first.segment_url);
+      return;
+    }
+    this.#expect(first.init_url, this.#ask(first.init_url));
+    if (fromTheStart) this.#expect(first.segment_url, this.#ask(first.segment_url));
   }
 
   take(url: string): Promise<Arrived> | undefined {
@@ -32,25 +39,48 @@ export class Warm {
     return waiting;
   }
 
-  #fetch(url: string): void {
-    this.#waiting.set(nameOf(url), arrive(bases.at(bases.current, url)));
+  /** The song is left: what is still on its way need not come. */
+  cancel(): void {
+    this.#leaving.abort();
+    this.#waiting.clear();
+  }
+
+  #hold(url: string, payload: string): void {
+    const now = performance.now();
+    this.#expect(url, Promise.resolve({ payload, started: now, first: now, ended: now + 1 }));
+  }
+
+  #expectBoth(url: string, init_bytes: number, init_url: string, segment_url: string): void {
+    const whole = this.#ask(url);
+    const part = async (from: number, to?: number): Promise<Arrived> => {
+      const arrived = await whole;
+      const { payload } = arrived;
+      const usable = payload instanceof ArrayBuffer && payload.byteLength > init_bytes;
+      return { ...arrived, payload: usable ? payload.slice(from, to) : null };
+    };
+    this.#expect(init_url, part(0, init_bytes));
+    this.#expect(segment_url, part(init_bytes));
+  }
+
+  #expect(url: string, arriving: Promise<Arrived>): void {
+    this.#waiting.set(nameOf(url), arriving);
+  }
+
+  async #ask(url: string): Promise<Arrived> {
+    const started = performance.now();
+    let first = started;
+    try {
+      const answer = await fetch(bases.at(bases.current, url), { credentials: 'omit', signal: this.#leaving.signal });
+      first = performance.now();
+      const payload = answer.ok ? await answer.arrayBuffer() : null;
+      return { payload, started, first, ended: performance.now() };
+    } catch {
+      return { payload: null, started, first, ended: performance.now() };
+    }
   }
 }
 
 /** Relative or absolute, edge or gateway: the path is what names an object. */
 function nameOf(url: string): string {
   return new URL(url, bases.edge).pathname;
-}
-
-async function arrive(url: string): Promise<Arrived> {
-  const started = performance.now();
-  let first = started;
-  try {
-    const answer = await fetch(url, { credentials: 'omit' });
-    first = performance.now();
-    const payload = answer.ok ? await answer.arrayBuffer() : null;
-    return { payload, started, first, ended: performance.now() };
-  } catch {
-    return { payload: null, started, first, ended: performance.now() };
-  }
 }

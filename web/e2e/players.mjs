@@ -1,0 +1,81 @@
+// Players that are not ours, as their packages ship them, on a page of another origin than the service's. What they play from is index.m3u8 alone.
+import { createReadStream } from 'node:fs';
+import { createServer } from 'node:http';
+import { createRequire } from 'node:module';
+
+const installed = createRequire(import.meta.url);
+const FILES = {
+  '/hls.js': installed.resolve('hls.js/dist/hls.js'),
+  '/shaka.js': installed.resolve('shaka-player/dist/shaka-player.compiled.debug.js'),
+};
+
+/** `?player=hls` or `?player=shaka`. */
+const PAGE = `<!doctype html><meta charset="utf-8"><title>A stock player</title><link rel="icon" href="data:,">
+<audio controls></audio><script src="/hls.js"></script><script src="/shaka.js"></script><script>(${page})()</script>`;
+
+/** Serves the page until `close`. */
+export async function servePlayers() {
+  const server = createServer((request, response) => {
+    const { pathname } = new URL(request.url, 'http://localhost');
+    const file = FILES[pathname];
+    response.setHeader('content-type', file ? 'text/javascript' : 'text/html');
+    if (file) createReadStream(file).pipe(response);
+    else response.end(PAGE);
+  });
+  await new Promise((resolve) => server.listen(0, '127.0.0.1', resolve));
+  return { origin: `http://127.0.0.1:${server.address().port}`, close: () => server.close() };
+}
+
+/** Runs in the browser: gives the test the same few handles on either player, and keeps what went wrong. */
+function page() {
+  const audio = document.querySelector('audio');
+  /** Warnings and errors, of the player or of the element. */
+  const said = [];
+  /** Where the element ran dry, by the playhead. Waiting for a seek is no fault. */
+  const dry = [];
+  audio.addEventListener('waiting', () => !audio.seeking && audio.currentTime > 0 && dry.push(audio.currentTime));
+  audio.addEventListener('error', () => said.push(`element: ${audio.error.message}`));
+
+  const players = {
+    async hls(url) {
+      const quiet = () => undefined;
+      const say = (...words) => said.push(words.join(' '));
+      const hls = new Hls({ debug: { trace: quiet, debug: quiet, log: quiet, info: quiet, warn: say, error: say } });
+      hls.on(Hls.Events.ERROR, (_event, { type, details, fatal }) => {
+        // A request given up because the test asked for another rung is the test's doing.
+        if (details !== Hls.ErrorDetails.INTERNAL_ABORTED) said.push(`${type} ${details}${fatal ? ' fatal' : ''}`);
+      });
+      hls.loadSource(url);
+      hls.attachMedia(audio);
+      await new Promise((resolve) => hls.once(Hls.Events.MANIFEST_PARSED, resolve));
+      return {
+        bandwidths: () => hls.levels.map(({ bitrate }) => bitrate),
+        choose: (index) => (hls.nextLevel = index),
+      };
+    },
+    async shaka(url) {
+      shaka.polyfill.installAll();
+      const player = new shaka.Player();
+      player.addEventListener('error', ({ detail }) => said.push(`shaka error ${detail.code}`));
+      await player.attach(audio);
+      await player.load(url);
+      const tracks = () => player.getVariantTracks().toSorted((a, b) => a.bandwidth - b.bandwidth);
+      return {
+        bandwidths: () => tracks().map(({ bandwidth }) => bandwidth),
+        choose(index) {
+          player.configure('abr.enabled', false);
+          player.selectVariantTrack(tracks()[index]);
+        },
+      };
+    },
+  };
+
+  const ranges = () => Array.from({ length: audio.buffered.length }, (_, n) => [audio.buffered.start(n), audio.buffered.end(n)]);
+  window.stock = {
+    async start(name, url) {
+      window.stock.player = await players[name](url);
+      await audio.play();
+    },
+    state: () => ({ at: audio.currentTime, ranges: ranges(), said: [...said], dry: [...dry], seeking: audio.seeking, paused: audio.paused }),
+  };
+}

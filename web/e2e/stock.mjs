@@ -1,0 +1,103 @@
+// Players that are not ours play what the service makes: hls.js and Shaka Player, stock, from index.m3u8. Every rung is heard, seeks land, switches
+// go up and down, and the player has nothing to complain of. With ANTIPHON_KILL_EDGE=1 the edge then dies, and content steering saves the song.
+//
+//   ANTIPHON_RUN_JSON=.antiphon/run.json node e2e/stock.mjs [hls|shaka|steering ...]
+import assert from 'node:assert/strict';
+import { step, tell } from './browser.mjs';
+import { servePlayers } from './players.mjs';
+import { api, holdEdgeDown, logIn, longestTrack, run, until } from './system.mjs';
+
+/** The music runs this much faster, so that boundaries come sooner. */
+const RATE = 3;
+/** Held ahead before it does, s. */
+const AHEAD_S = 8;
+/** Boundaries of rungs lie within a sample of each other. */
+const SLACK_S = 0.05;
+
+const token = await logIn(run.accounts.listener);
+const track = await longestTrack(token);
+const asked = process.argv.slice(2);
+const wanted = (name) => asked.length === 0 || asked.includes(name);
+
+/** A play of the track: its plain playlist, its rungs, smallest first, and where each segment begins, s. */
+async function newPlay() {
+  const manifest = await api(`/v1/tracks/${track.id}/manifest`, { token });
+  const durations = [...manifest.first.media_playlist.matchAll(/#EXTINF:([\d.]+)/g)].map(([, seconds]) => Number(seconds));
+  const begins = durations.map((_, n) => durations.slice(0, n).reduce((sum, seconds) => sum + seconds, 0));
+  return { url: run.edge + manifest.playlist_url, rungs: manifest.allowed, begins };
+}
+
+/** A page with one stock player on a new play, and the segments that it asked for. */
+async function open(page, name, origin) {
+  const segments = [];
+  const complaints = [];
+  page.on('console', (message) => ['warning', 'error'].includes(message.type()) && complaints.push(message.text()));
+  page.on('request', (request) => {
+    const url = new URL(request.url());
+    const [, rung, n] = /\/([^/]+)\/(\d+)\.m4s$/.exec(url.pathname) ?? [];
+    if (rung) segments.push({ base: url.origin, rung, n: Number(n), at: Date.now() });
+  });
+  const play = await newPlay();
+  await page.goto(`${origin}/?player=${name}`);
+  await page.evaluate(([name, url]) => window.stock.start(name, url), [name, play.url]);
+  const state = () => page.evaluate(() => window.stock.state());
+  const beyond = (at, within_ms = 20_000) =>
+    until(`the playhead beyond ${at.toFixed(1)} s`, async () => (await state()).at > at, { within_ms, every_ms: 50 });
+  const ahead = async () => {
+    const { at, ranges } = await state();
+    return (around(ranges, at)?.[1] ?? at) - at;
+  };
+  return { ...play, segments, complaints, state, beyond, ahead };
+}
+
+const around = (ranges, at) => ranges.find(([start, end]) => start <= at && at <= end);
+
+/** From `from` to the playhead there is one range: no hole at any boundary between. */
+async function oneRange({ state }, from) {
+  const { at, ranges } = await state();
+  assert.ok((around(ranges, at)?.[0] ?? Infinity) <= from + SLACK_S, `the playhead is at ${at}, buffered is ${JSON.stringify(ranges)}, and ${from} was heard`);
+}
+
+function story(name, origin) {
+  return async (page) => {
+    const player = await step(`${name} plays from index.m3u8`, async () => {
+      const player = await open(page, name, origin);
+      await player.beyond(0.5);
+      assert.equal((await page.evaluate(() => window.stock.player.bandwidths())).length, player.rungs.length, 'each rung is one choice');
+      return player;
+    });
+
+    await step(`${name} seeks ahead and back`, async () => {
+      for (const to of [(track.duration_ms / 1000) * 0.6, 5]) {
+        await page.evaluate((to) => (document.querySelector('audio').currentTime = to), to);
+        await until(`sound at ${to} s`, async () => {
+          const { at, seeking } = await player.state();
+          return !seeking && at > to + 1 && at < to + 20;
+        }, { within_ms: 15_000, every_ms: 50 });
+      }
+    });
+
+    await until('a buffer to play faster from', async () => (await player.ahead()) > AHEAD_S, { within_ms: 15_000, every_ms: 50 });
+    await page.evaluate((rate) => (document.querySelector('audio').playbackRate = rate), RATE);
+
+    const upAndDown = [...player.rungs, ...player.rungs.toReversed().slice(1)];
+    await step(`${name} is heard on ${upAndDown.join(', ')} without a hole between them`, async () => {
+      for (const rung of upAndDown) {
+        const [before, from] = [player.segments.length, (await player.state()).at];
+        await page.evaluate((index) => window.stock.player.choose(index), player.rungs.indexOf(rung));
+        const first = await until(`a segment of ${rung}`, async () => player.segments.slice(before).find((asked) => asked.rung === rung), { within_ms: 15_000, every_ms: 20 });
+        await player.beyond(player.begins[first.n] + 1);
+        await oneRange(player, from);
+      }
+    });
+
+    await step(`${name} has no warning, no error and no stall to tell of`, async () => {
+      const { said, dry } = await player.state();
+      assert.deepEqual({ said, dry, complaints: player.complaints }, { said: [], dry: [], complaints: [] });
+    });
+  };
+}
+
+const { origin, close } = await servePlayers();
+for (const name of ['hls', 'shaka']) if (wanted(name)) await tell(`stock-${name}`, story(name, origin));
+close();
