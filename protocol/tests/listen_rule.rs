@@ -1,0 +1,84 @@
+//! The examples of docs/listen-rule.md, run: the page is the table of this test.
+
+use protocol::{
+    PlayId, UnixMs,
+    heartbeat::EventKind,
+    listen::{Heard, Listen, ListenState, PlayEvidence, VoidReason, fold},
+};
+
+const PAGE: &str = include_str!("../../docs/listen-rule.md");
+const FIRST_MINT_MS: i64 = 1_795_556_280_000;
+
+/// Seconds with up to three decimals, as ms.
+fn ms(seconds: &str) -> i64 {
+    let (whole, fraction) = seconds.split_once('.').unwrap_or((seconds, ""));
+    assert!(fraction.len() <= 3, "{seconds}");
+    whole.parse::<i64>().unwrap() * 1000 + format!("{fraction:0<3}").parse::<i64>().unwrap()
+}
+
+fn media(seconds: &str) -> u32 {
+    ms(seconds).try_into().unwrap()
+}
+
+fn event(text: &str, place: u32) -> Heard {
+    let (seq, text) = match text.strip_prefix('#').and_then(|rest| rest.split_once(' ')) {
+        Some((seq, rest)) => (seq.parse().unwrap(), rest),
+        None => (place, text),
+    };
+    let (sender, text) = text.split_once(':').unwrap_or(("a", text));
+    let [kind, interval, received] = text.split(' ').collect::<Vec<_>>()[..] else { panic!("not an event: {text}") };
+    let (from, to) = interval.split_once('-').unwrap();
+    Heard {
+        sender: sender.to_owned(),
+        seq,
+        kind: EventKind::parse(kind).unwrap_or_else(|| panic!("no kind of event: {kind}")),
+        from_ms: media(from),
+        to_ms: media(to),
+        received_at: UnixMs(FIRST_MINT_MS + ms(received.strip_prefix('@').unwrap())),
+    }
+}
+
+fn play(text: &str, place: u8) -> PlayEvidence {
+    let (head, events) = text.trim().split_once(':').unwrap();
+    let (mint, length) = head.strip_prefix('+').unwrap().split_once(" of ").unwrap();
+    let events = events.split(',').map(str::trim).filter(|event| !event.is_empty());
+    PlayEvidence {
+        play: PlayId::v7(UnixMs(FIRST_MINT_MS + ms(mint)), [place; 10]),
+        duration_ms: media(length),
+        events: events.zip(0..).map(|(text, place)| event(text, place)).collect(),
+    }
+}
+
+fn expected(text: &str) -> (u32, ListenState) {
+    let words: Vec<&str> = text.trim().split(' ').collect();
+    let reasons = [VoidReason::TooShort, VoidReason::FasterThanTime, VoidReason::Overlapping, VoidReason::TooFewReceipts];
+    let state = match words[1..] {
+        ["open"] => ListenState::Open,
+        ["provisional"] => ListenState::Provisional,
+        ["void", code] => ListenState::Void(reasons.into_iter().find(|reason| reason.code() == code).unwrap()),
+        _ => panic!("no verdict: {text}"),
+    };
+    (media(words[0]), state)
+}
+
+#[test]
+fn every_example_of_the_page_is_what_the_rule_says() {
+    let table = PAGE.split("## Examples").nth(1).unwrap();
+    let rows = table.lines().filter(|line| line.starts_with("| ")).skip(1);
+    let mut examples = 0;
+    for row in rows {
+        let [_, name, plays, listens, _] = row.split('|').map(str::trim).collect::<Vec<_>>()[..] else { panic!("not a row: {row}") };
+        let evidence: Vec<PlayEvidence> = plays.split(" / ").zip(1..).map(|(text, place)| play(text, place)).collect();
+        let judged: Vec<(u32, ListenState)> = fold(&evidence).iter().map(|Listen { played_ms, state, .. }| (*played_ms, *state)).collect();
+        assert_eq!(judged, listens.split(" / ").map(expected).collect::<Vec<_>>(), "{name}");
+        examples += 1;
+    }
+    assert!(examples > 20, "the page has {examples} examples");
+}
+
+#[test]
+fn every_reason_has_an_example() {
+    for reason in [VoidReason::TooShort, VoidReason::FasterThanTime, VoidReason::Overlapping, VoidReason::TooFewReceipts] {
+        assert!(PAGE.contains(&format!("void {}", reason.code())), "{}", reason.code());
+    }
+}
