@@ -110,6 +110,16 @@ impl System {
         Ok(read_run(&self.state)?.parts)
     }
 
+    /// The address that a role listens on, as the system's configuration says.
+    ///
+    /// # Errors
+    /// When the configuration does not name it.
+    pub fn address(&self, role: &str) -> Result<String> {
+        let config = std::fs::read_to_string(self.state.join("antiphon.toml"))?;
+        let address = config.lines().find_map(|line| line.strip_prefix(&format!("{role} = ")));
+        Ok(format!("http://{}", address.with_context(|| format!("no address of {role}"))?.trim_matches('"')))
+    }
+
     /// `kill -9` on the part of this name; answers the process id it had.
     ///
     /// # Errors
