@@ -36,25 +36,12 @@ pub async fn signal(path: &Path, seconds: u32, codec: &[&str]) -> Result<()> {
 /// # Errors
 /// When ffmpeg fails or warns: a warning about timestamps or gaps is a fault of the stream.
 pub async fn decode(input: &str) -> Result<Vec<i16>> {
+    // Edge and gateway are two hosts in one playlist, and ffmpeg complains when it cannot keep one connection for both.
+    let over_http: &[&str] = if input.starts_with("http") { &["-http_persistent", "0"] } else { &[] };
     let output = Command::new("ffmpeg")
-        .args([
-            "-v",
-            "warning",
-            "-copyts",
-            "-i",
-            input,
-            "-map",
-            "0:a:0",
-            "-af",
-            "atrim=start=0",
-            "-f",
-            "s16le",
-            "-ac",
-            "2",
-            "-ar",
-            &RATE.to_string(),
-            "-",
-        ])
+        .args(["-v", "warning", "-copyts"])
+        .args(over_http)
+        .args(["-i", input, "-map", "0:a:0", "-af", "atrim=start=0", "-f", "s16le", "-ac", "2", "-ar", &RATE.to_string(), "-"])
         .output()
         .await?;
     let said = String::from_utf8_lossy(&output.stderr);

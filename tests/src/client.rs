@@ -58,6 +58,14 @@ impl Answer {
         self.body.json()["code"].as_str().unwrap_or_default().to_owned()
     }
 
+    /// The code of the object store's error document; empty when there is none.
+    #[must_use]
+    pub fn s3_code(&self) -> String {
+        let text = self.body.text();
+        let code = text.split_once("<Code>").and_then(|(_, rest)| rest.split_once("</Code>")).map(|(code, _)| code);
+        code.unwrap_or_default().to_owned()
+    }
+
     /// The body as JSON when the status is `expected`.
     ///
     /// # Errors
@@ -74,6 +82,20 @@ impl Answer {
     pub fn refused(self, status: u16, code: &str) -> Result<()> {
         ensure!(
             self.status.as_u16() == status && self.code() == code,
+            "expected {status} {code}, got {}: {}",
+            self.status,
+            self.body.text()
+        );
+        Ok(())
+    }
+
+    /// Holds the object store's answer to a status and an S3 error code.
+    ///
+    /// # Errors
+    /// When either is another.
+    pub fn refused_by_store(self, status: u16, code: &str) -> Result<()> {
+        ensure!(
+            self.status.as_u16() == status && self.s3_code() == code,
             "expected {status} {code}, got {}: {}",
             self.status,
             self.body.text()
@@ -134,7 +156,6 @@ impl Client {
     }
 
     /// A request by path or full URL.
-    #[must_use]
     pub fn request(&self, method: Method, path: &str) -> reqwest::RequestBuilder {
         let url = if path.starts_with("http") { path.to_owned() } else { format!("{}{path}", self.base) };
         let request = self.http.request(method, url);
@@ -211,7 +232,20 @@ impl Upload {
     /// # Errors
     /// When no answer comes.
     pub async fn put(&self, bytes: &[u8]) -> Result<Answer> {
-        let mut request = reqwest::Client::new().put(&self.url).body(bytes.to_vec());
+        self.put_body(bytes.to_vec()).await
+    }
+
+    /// Puts bytes without telling how many, in chunks (RFC 9112 section 7.1).
+    ///
+    /// # Errors
+    /// When no answer comes.
+    pub async fn put_chunked(&self, bytes: &[u8]) -> Result<Answer> {
+        let chunks: Vec<_> = bytes.chunks(64 * 1024).map(|chunk| Ok::<_, std::convert::Infallible>(chunk.to_vec())).collect();
+        self.put_body(reqwest::Body::wrap_stream(futures::stream::iter(chunks))).await
+    }
+
+    async fn put_body(&self, body: impl Into<reqwest::Body>) -> Result<Answer> {
+        let mut request = reqwest::Client::new().put(&self.url).body(body);
         for (name, value) in self.headers.iter().filter(|(name, _)| !name.eq_ignore_ascii_case("content-length")) {
             request = request.header(name, value);
         }

@@ -1,17 +1,30 @@
 //! The harness of the whole-system tests: starts Antiphon as a user does, talks to it as clients do, and kills its parts.
 //!
-//! Everything is black box: `cargo xtask run` and its `run.json` in, HTTP answers and decoded audio out.
+//! Everything is black box: `cargo xtask run` and its `run.json` in, HTTP answers and decoded audio out. Only [`keys`] looks inside.
+#![allow(clippy::indexing_slicing, reason = "a member that a JSON value does not have reads as null")]
 
 pub mod audio;
 pub mod client;
 pub mod foreign;
+pub mod keys;
 pub mod runner;
 pub mod system;
 
 pub use client::{Client, Listener, Upload};
+pub use keys::Keys;
 pub use system::System;
 
 use std::time::{Duration, Instant};
+
+use protocol::UnixMs;
+
+/// The time here, which is the system's: it runs on the same machine.
+#[must_use]
+#[expect(clippy::disallowed_methods, reason = "the one clock of the tests")]
+pub fn now() -> UnixMs {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    UnixMs(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
+}
 
 /// Waits until `check` answers something, and fails with `what` after `limit`.
 ///

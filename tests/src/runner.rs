@@ -7,12 +7,15 @@ use futures::future::join_all;
 
 use crate::System;
 
+/// A check's run on one system.
+type Outcome<'a> = Pin<Box<dyn Future<Output = Result<()>> + 'a>>;
+
 /// One check: named for the promise it holds the system to.
 pub struct Check {
     /// The promise.
     pub name: &'static str,
     /// The proof.
-    pub run: for<'a> fn(&'a System) -> Pin<Box<dyn Future<Output = Result<()>> + 'a>>,
+    pub run: for<'a> fn(&'a System) -> Outcome<'a>,
 }
 
 /// Makes a [`Check`] of an `async fn(&System) -> Result<()>`.

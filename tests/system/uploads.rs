@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use futures::future::try_join_all;
 use reqwest::Method;
-use whole_system_tests::{Client, Listener, System, Upload, audio, client::answer, eventually};
+use serde_json::json;
+use whole_system_tests::{Client, Keys, Listener, System, Upload, audio, client::answer, eventually, now};
 
 /// FLAC, Ogg Vorbis and MP3 of a known signal; ffmpeg decodes every rung through the edge.
 pub(crate) async fn three_songs_are_published_and_play_back_intact_at_every_rung(system: &System) -> Result<()> {
@@ -51,32 +52,38 @@ async fn plays_back_intact(listener: &Client, track: &str, source: &std::path::P
     Ok(())
 }
 
-/// Text, nothing, half a file and a playlist are refused with a reason an artist can act on.
+/// Text, a playlist that calls itself music, files cut short, and nothing at all: each is refused with its own code and a reason an artist can
+/// act on, whatever its name says.
 pub(crate) async fn what_is_not_audio_is_rejected_with_a_reason(system: &System) -> Result<()> {
     let artist = Client::signed_up(&system.run.edge, "artist").await?;
     let directory = tempfile::tempdir()?;
-    let path = directory.path().join("half.flac");
-    audio::signal(&path, 20, &["-c:a", "flac"]).await?;
-    let whole = std::fs::read(&path)?;
-    let half = whole.get(..whole.len() / 2).unwrap_or_default().to_vec();
-    let cases: [(&str, Vec<u8>); 3] = [
-        ("a letter", b"Dear listener, this is not a song. ".repeat(100)),
-        ("half a song", half),
-        ("a playlist", b"#EXTM3U\n#EXT-X-TARGETDURATION:10\n#EXTINF:10,\nfile:///etc/passwd\n#EXT-X-ENDLIST\n".to_vec()),
+    let half = async |name: &str, codec: &[&str]| -> Result<Vec<u8>> {
+        let path = directory.path().join(name);
+        audio::signal(&path, 20, codec).await?;
+        let whole = std::fs::read(&path)?;
+        Ok(whole.get(..whole.len() / 2).unwrap_or_default().to_vec())
+    };
+    let playlist = b"#EXTM3U\n#EXT-X-TARGETDURATION:10\n#EXTINF:10,\nfile:///etc/passwd\n#EXT-X-ENDLIST\n";
+    let cases: [(&str, Vec<u8>, &str); 6] = [
+        ("letter.flac", b"Dear listener, this is not a song. ".repeat(100), "not_audio"),
+        ("playlist.mp3", playlist.to_vec(), "playlist_not_audio"),
+        ("half.flac", half("half.flac", &["-c:a", "flac"]).await?, "truncated"),
+        ("half.wav", half("half.wav", &["-c:a", "pcm_s16le"]).await?, "truncated"),
+        ("half.mp3", half("half.mp3", &["-c:a", "libmp3lame", "-b:a", "192k"]).await?, "truncated"),
+        ("half.m4a", half("half.m4a", &["-c:a", "aac", "-b:a", "192k", "-movflags", "+faststart"]).await?, "truncated"),
     ];
-    try_join_all(cases.iter().map(async |(title, bytes)| {
-        let upload = Upload::begin(&artist, title, "song.flac", bytes).await?;
-        upload.put(bytes).await?;
+    try_join_all(cases.iter().map(async |(name, bytes, code)| {
+        let upload = Upload::begin(&artist, name, name, bytes).await?;
+        ensure!(upload.put(bytes).await?.status.is_success(), "{name}: the store judges bytes, not music");
         let status = upload.reaches(&artist, "rejected").await?;
         let reason = &status["reason"];
-        ensure!(reason["code"].as_str().is_some_and(|code| !code.is_empty()) && reason["detail"].is_string(), "{title}: {status}");
+        ensure!(reason["code"] == *code && reason["detail"].as_str().is_some_and(|detail| !detail.is_empty()), "{name}: {status}");
         anyhow::Ok(())
     }))
     .await?;
-    let nothing = serde_json::json!({"title": "Nothing", "file_name": "n.flac", "content_type": "audio/flac", "size_bytes": 0, "sha256": "0".repeat(64)});
-    let refused = artist.send(Method::POST, "/v1/ingest/upload", Some(&nothing)).await?;
-    ensure!(refused.status.is_client_error(), "an empty upload: {}", refused.status);
-    Ok(())
+    let nothing =
+        json!({"title": "Nothing", "file_name": "n.flac", "content_type": "audio/flac", "size_bytes": 0, "sha256": "0".repeat(64)});
+    artist.send(Method::POST, "/v1/ingest/upload", Some(&nothing)).await?.refused(400, "invalid_body")
 }
 
 /// The URL pins length and digest, and is spent by its first use.
@@ -91,16 +98,40 @@ pub(crate) async fn a_presigned_url_cannot_be_used_twice_or_for_other_bytes(syst
     if let Some(last) = other.last_mut() {
         *last ^= 1;
     }
-    ensure!(upload.put(&other).await?.status.is_client_error(), "other bytes of the same length were taken");
+    upload.put(&other).await?.refused_by_store(400, "BadDigest").context("other bytes of the same length")?;
     let longer: Vec<u8> = bytes.iter().copied().chain([0]).collect();
-    ensure!(upload.put(&longer).await?.status.is_client_error(), "more bytes than promised were taken");
+    let shorter = bytes.split_last().map(|(_, rest)| rest).unwrap_or_default();
+    upload.put(&longer).await?.refused_by_store(403, "SignatureDoesNotMatch").context("more bytes than promised")?;
+    upload.put(shorter).await?.refused_by_store(403, "SignatureDoesNotMatch").context("fewer bytes than promised")?;
+    upload.put_chunked(&longer).await?.refused_by_store(403, "SignatureDoesNotMatch").context("a length that nobody told")?;
     ensure!(upload.put(&bytes).await?.status.is_success(), "the promised bytes were refused");
-    let again = upload.put(&bytes).await?;
-    ensure!(again.status == 412, "a second use: {} {}", again.status, again.body.text());
+    upload.put(&bytes).await?.refused_by_store(412, "PreconditionFailed").context("a second use")?;
     let (head, last) = upload.url.split_at(upload.url.len() - 1);
     let forged = Upload { url: format!("{head}{}", if last == "0" { "1" } else { "0" }), ..upload.clone() };
-    let refused = forged.put(&bytes).await?;
-    ensure!(refused.status == 403, "a forged signature: {} {}", refused.status, refused.body.text());
+    forged.put(&bytes).await?.refused_by_store(403, "SignatureDoesNotMatch").context("a forged signature")?;
+    upload.reaches(&artist, "published").await?;
+    Ok(())
+}
+
+/// An address that has ended takes nothing, and its end is signed: it cannot be put off.
+pub(crate) async fn a_presigned_url_ends_when_it_says(system: &System) -> Result<()> {
+    let keys = Keys::of(system)?;
+    let artist = Client::signed_up(&system.run.edge, "artist").await?;
+    let directory = tempfile::tempdir()?;
+    let path = directory.path().join("song.flac");
+    audio::signal(&path, 13, &["-c:a", "flac"]).await?;
+    let bytes = std::fs::read(&path)?;
+    let upload = Upload::begin(&artist, "In time", "song.flac", &bytes).await?;
+    ensure!(upload.url.contains("X-Amz-Expires=3600"), "{}", upload.url);
+
+    let ended = keys.presigned_again(&upload, now().plus_ms(-3_000), Duration::from_secs(1))?;
+    ended.put(&bytes).await?.refused_by_store(403, "AccessDenied").context("an address that has ended")?;
+    let put_off = Upload { url: ended.url.replace("X-Amz-Expires=1&", "X-Amz-Expires=9000&"), ..ended.clone() };
+    ensure!(put_off.url != ended.url, "{}", ended.url);
+    put_off.put(&bytes).await?.refused_by_store(403, "SignatureDoesNotMatch").context("an end that was put off")?;
+
+    let held_open = keys.presigned_again(&upload, now().plus_ms(-3_000), Duration::from_secs(600))?;
+    ensure!(held_open.put(&bytes).await?.status.is_success(), "the same address within its time was refused");
     upload.reaches(&artist, "published").await?;
     Ok(())
 }
