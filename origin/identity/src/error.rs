@@ -6,7 +6,7 @@ use platform::Problem;
 #[derive(Debug, thiserror::Error)]
 pub enum IdentityError {
     /// Places of the request that are wrong.
-    #[error("the account is not valid: {}", .0.iter().map(|(pointer, detail)| format!("{pointer} {detail}")).collect::<Vec<_>>().join("; "))]
+    #[error("the request is not valid: {}", .0.iter().map(|(pointer, detail)| format!("{pointer} {detail}")).collect::<Vec<_>>().join("; "))]
     Invalid(Vec<(&'static str, String)>),
     /// Another account has the address.
     #[error("an account with this email address exists already")]
@@ -29,6 +29,18 @@ pub enum IdentityError {
     /// Its family has come to its end.
     #[error("the session has reached its longest age: log in again")]
     RefreshExpired,
+    /// The account was revoked. Told only to who knows its password or holds its refresh token.
+    #[error("this account has been suspended")]
+    Suspended,
+    /// No account to revoke.
+    #[error("there is no account with this id")]
+    NoSuchAccount,
+    /// Who revokes their own account could not take it back.
+    #[error("an administrator cannot revoke their own account")]
+    OwnAccount,
+    /// Nothing to lift.
+    #[error("nothing of this name is revoked")]
+    NoSuchRevocation,
     /// The hasher failed, which no input should cause.
     #[error("a password could not be hashed: {0}")]
     Hash(String),
@@ -51,6 +63,10 @@ impl From<IdentityError> for Problem {
             IdentityError::RefreshInvalid => Self::unauthorized("refresh_invalid", detail),
             IdentityError::RefreshReused => Self::unauthorized("refresh_reused", detail),
             IdentityError::RefreshExpired => Self::unauthorized("refresh_expired", detail),
+            IdentityError::Suspended => Self::forbidden("account_suspended", detail),
+            IdentityError::NoSuchAccount => Self::unprocessable("no_such_account", detail).with_errors([("/id", "is not an account")]),
+            IdentityError::OwnAccount => Self::unprocessable("own_account", detail).with_errors([("/id", "is the caller's own account")]),
+            IdentityError::NoSuchRevocation => Self::not_found("no_such_revocation", detail),
             IdentityError::Hash(_) => {
                 tracing::error!(detail, "hashing failed");
                 Self::internal()

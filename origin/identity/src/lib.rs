@@ -1,4 +1,4 @@
-//! Who is calling: accounts, log-ins, the keys that others verify them with, and the artists an account acts for.
+//! Who is calling: accounts, log-ins, the keys that others verify them with, the artists an account acts for, and what was revoked.
 //!
 //! A log-in begins a *family*: a chain of refresh tokens of which one at a time can be used. Each use spends it and gives the next one,
 //! with a fresh access token that every other part verifies by itself with the public keys, so nobody asks identity per request.
@@ -8,12 +8,15 @@
 //!  POST /v1/sessions ──► throttle ──► password ──► family ──► access token (15 min; music until 12 h) + refresh token
 //!  POST /v1/sessions/refresh ──► spend ──► the next pair          spent before? ──► the whole family is revoked
 //!  GET /.well-known/jwks.json ──► edge, gateway, services
+//!  POST /v1/revocations ──► revocations ──► /internal/revocations ──► gateways ──► edges
+//!  catalogue's outbox ───────────┘ (a track is taken down)
 //! ```
 
 pub mod account;
 mod error;
 mod jobs;
 mod password;
+mod revocation;
 mod routes;
 mod session;
 mod store;
@@ -25,12 +28,13 @@ use account::NewAccount;
 use axum::{Router, extract::FromRef, middleware::from_fn_with_state};
 pub use error::IdentityError;
 use password::Hasher;
-use platform::{AuthState, Clock, Config, Keys, Shutdown, idempotency, idempotency::Idempotency, openapi, pg};
-use protocol::{AccountId, Plan, Role, Territory, UnixMs, session::SessionSigner};
+use platform::{AuthState, Clock, Config, Keys, Shutdown, feed::Outbox, idempotency, idempotency::Idempotency, openapi, pg};
+use protocol::{AccountId, Plan, Role, Territory, UnixMs, keys::TokenKeys, session::SessionSigner};
 use session::Sessions;
 use sqlx::PgPool;
 use store::Store;
 use throttle::Throttles;
+use tokio::sync::watch;
 use utoipa::openapi::OpenApi;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
@@ -45,6 +49,8 @@ pub struct Identity {
     throttles: Arc<Throttles>,
     auth: AuthState,
     signer: Arc<SessionSigner>,
+    token_keys: TokenKeys,
+    feed_growth: watch::Sender<()>,
     idempotency: Idempotency,
 }
 
@@ -67,14 +73,30 @@ impl Identity {
             sessions: Sessions::new(store.clone(), keys.session_signer.clone()),
             throttles: Arc::default(),
             signer: keys.session_signer.clone(),
+            token_keys: keys.token.clone(),
+            feed_growth: watch::Sender::new(()),
             idempotency: Idempotency::new(pool, "identity", auth.clone()),
             store,
             auth,
         })
     }
 
+    /// Turns the catalogue's take-downs into revocations until the stop.
+    pub async fn follow_catalog(self, outbox: Outbox, shutdown: Shutdown) {
+        jobs::follow_catalog(self, outbox, shutdown).await;
+    }
+
     fn now(&self) -> UnixMs {
         self.auth.clock.now()
+    }
+
+    /// Wakes the readers of the feed.
+    fn feed_grew(&self) {
+        self.feed_growth.send_replace(());
+    }
+
+    fn feed_growth(&self) -> watch::Receiver<()> {
+        self.feed_growth.subscribe()
     }
 }
 
@@ -92,11 +114,14 @@ pub fn openapi() -> OpenApi {
 }
 
 fn routes() -> OpenApiRouter<Identity> {
-    OpenApiRouter::with_openapi(openapi::base("Antiphon identity", "Accounts, sessions and public keys."))
+    OpenApiRouter::with_openapi(openapi::base("Antiphon identity", "Accounts, sessions, public keys and revocations."))
         .routes(routes!(routes::sessions::create, routes::sessions::end))
         .routes(routes!(routes::sessions::refresh))
         .routes(routes!(routes::keys::jwks))
         .routes(routes!(routes::memberships::list))
+        .routes(routes!(routes::revocations::create, routes::revocations::list))
+        .routes(routes!(routes::revocations::lift))
+        .routes(routes!(routes::revocations::feed))
 }
 
 /// Serves identity until shutdown.
@@ -107,12 +132,15 @@ pub async fn run(config: Config, shutdown: Shutdown) -> anyhow::Result<()> {
     let pool = pg::pool(&config.role_database_url("identity")?, CONNECTIONS_MAX)?;
     let identity = Identity::new(pool.clone(), &config.keys()?, Clock::system())?;
     let sweeper = tokio::spawn(jobs::sweep(identity.store.clone(), identity.auth.clock.clone(), shutdown.clone()));
+    let outbox = Outbox::at(&config.service_url("catalog")?)?;
+    let follower = tokio::spawn(identity.clone().follow_catalog(outbox, shutdown.clone()));
     let ready = move || {
         let pool = pool.clone();
         async move { pg::missing(&pool).await.into_iter().collect() }
     };
     platform::serve(config.listen_addr("identity")?, "identity", router(identity), ready, shutdown).await?;
     sweeper.await?;
+    follower.await?;
     Ok(())
 }
 

@@ -73,6 +73,7 @@ impl Sessions {
                 Err(IdentityError::RefreshReused)
             }
             Spent::Ended => Err(IdentityError::RefreshExpired),
+            Spent::Suspended => Err(IdentityError::Suspended),
             Spent::Unknown => Err(IdentityError::RefreshInvalid),
         }
     }

@@ -1,5 +1,7 @@
 //! Identity's SQL, each statement next to the step it is.
 
+pub(crate) mod revocations;
+
 use platform::random_bytes;
 use protocol::{AccountId, ArtistId, Role, UnixMs};
 use sqlx::{FromRow, PgConnection, PgPool};
@@ -30,6 +32,8 @@ pub(crate) enum Spent {
     Before { family: Uuid },
     /// Its family has reached its longest age.
     Ended,
+    /// Its account is suspended.
+    Suspended,
     /// There is no such token, or its family was logged out.
     Unknown,
 }
@@ -156,6 +160,8 @@ impl Store {
         Ok(())
     }
 
+    /// Begins a log-in of an account that is not suspended. Its row is held meanwhile, for which a revocation waits: it either ends this log-in
+    /// with the others, or is seen here.
     pub(crate) async fn begin_family(
         &self,
         family: Uuid,
@@ -165,6 +171,10 @@ impl Store {
         ends_at: UnixMs,
     ) -> Result<(), IdentityError> {
         let mut transaction = self.pool.begin().await?;
+        sqlx::query("SELECT FROM identity.accounts WHERE id = $1 FOR SHARE").bind(account.uuid()).execute(&mut *transaction).await?;
+        if revocations::suspended(&mut transaction, account.uuid()).await? {
+            return Err(IdentityError::Suspended);
+        }
         sqlx::query("INSERT INTO identity.families (id, account_id, started_at_ms, ends_at_ms) VALUES ($1, $2, $3, $4)")
             .bind(family)
             .bind(account.uuid())
@@ -211,6 +221,7 @@ impl Store {
         let family = row.family;
         match (row.revoked_for.as_deref(), row.spent_at_ms) {
             (Some("reused"), _) => return Ok(Spent::Before { family }),
+            (Some("suspended"), _) if revocations::suspended(&mut transaction, row.account.id).await? => return Ok(Spent::Suspended),
             (Some(_), _) => return Ok(Spent::Unknown),
             (None, Some(_)) => {
                 revoke(&mut transaction, family, "reused", now).await?;

@@ -3,4 +3,5 @@
 pub(crate) mod accounts;
 pub(crate) mod keys;
 pub(crate) mod memberships;
+pub(crate) mod revocations;
 pub(crate) mod sessions;

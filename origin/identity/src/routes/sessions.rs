@@ -41,6 +41,7 @@ pub(crate) struct Refresh {
     responses(
         (status = 201, description = "A session", body = SessionAnswer),
         (status = 401, description = "`bad_credentials`", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 403, description = "`account_suspended`, when address and password are right", body = ProblemDocument, content_type = "application/problem+json"),
         (status = 429, description = "`too_many_requests`, with Retry-After", body = ProblemDocument, content_type = "application/problem+json"),
         (status = 503, description = "`unavailable`", body = ProblemDocument, content_type = "application/problem+json"),
     )
@@ -79,6 +80,7 @@ async fn check(app: &Identity, email_key: &str, password: &str) -> Result<Accoun
     responses(
         (status = 201, description = "The next pair", body = SessionAnswer),
         (status = 401, description = "`refresh_invalid`, `refresh_reused` or `refresh_expired`", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 403, description = "`account_suspended`", body = ProblemDocument, content_type = "application/problem+json"),
         (status = 503, description = "`unavailable`", body = ProblemDocument, content_type = "application/problem+json"),
     )
 )]
