@@ -2,7 +2,7 @@
 //! the same words.
 
 use crate::{
-    Problem, UnixMs,
+    Problem, TrackId, UnixMs,
     keys::TokenKeys,
     media_path::{self, MediaObject},
     revocation::{Kind, Revocations},
@@ -87,6 +87,21 @@ pub fn renewal(keys: &impl Verifier, revoked: &Revocations, ticket: &str, now: U
     }
 }
 
+/// Judges a track that a play is about to begin of: one that was taken down is refused at once, although a cached card may say otherwise.
+///
+/// # Errors
+/// 410 `taken_down`.
+pub fn track(revoked: &Revocations, track: TrackId, now: UnixMs) -> Result<(), Problem> {
+    // A play that begins now began after every lifting there was.
+    if revoked.refuses(Kind::Track, track.into(), now, now) { Err(taken_down()) } else { Ok(()) }
+}
+
+/// 410 for a track that may not be heard any more.
+#[must_use]
+pub fn taken_down() -> Problem {
+    Problem::new(410, "taken_down", "this track has been taken down")
+}
+
 /// Judges the ticket of a heartbeat. A track that was taken down was still heard before, so its heartbeats count; a play or an account that was
 /// revoked is silenced.
 ///
@@ -121,7 +136,7 @@ pub fn no_such_segment() -> Problem {
 mod tests {
     use super::*;
     use crate::{
-        MediaVersion, Plan, PlayId, Rung, RungSet, TrackId,
+        MediaVersion, Plan, PlayId, Rung, RungSet,
         revocation::{Entry, FeedPage, LIFE_MS},
         token::{self, Pseudonym},
     };
@@ -184,6 +199,19 @@ mod tests {
         assert_eq!(judged(Kind::Account), Err((410, "play_ended")));
         assert_eq!(judged(Kind::Track), Ok(()));
         assert_eq!(renewal(&keys, &revoking(Kind::Track), &ticket, NOW).unwrap_err().code, "token_revoked");
+    }
+
+    #[test]
+    fn a_track_that_was_taken_down_begins_no_play_until_that_is_lifted() {
+        let id = claims(Purpose::Media).track;
+        let refusal = |revoked: &Revocations, at| track(revoked, id, at).map_err(|problem| (problem.status, problem.code));
+        assert_eq!(refusal(&Revocations::default(), NOW), Ok(()));
+        assert_eq!(refusal(&revoking(Kind::Play), NOW), Ok(()));
+        let mut revoked = revoking(Kind::Track);
+        assert_eq!(refusal(&revoked, NOW), Err((410, "taken_down")));
+        let lifted = Entry { seq: 2, kind: Kind::Track, subject: id.into(), at_ms: NOW, lifted_at_ms: Some(NOW), until_ms: NOW.plus_ms(LIFE_MS) };
+        revoked.take(&FeedPage { head: 2, entries: vec![lifted] }, NOW);
+        assert_eq!(refusal(&revoked, NOW.plus_ms(1)), Ok(()));
     }
 
     #[test]
