@@ -12,7 +12,7 @@ pub struct MediaPath<'a> {
 }
 
 /// One object below a token.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum MediaObject {
     /// `index.m3u8`: the multivariant playlist.
     Index,
