@@ -238,7 +238,7 @@ impl Drop for Fill {
 
 impl Fill {
     async fn run(self) {
-        if let Some(bytes) = self.from_disk().await {
+        if let Some(bytes) = self.read_disk().await {
             self.shield.metrics.shield("disk");
             self.object.append(Source::Disk, bytes);
             return self.shield.settle(&self.key, &self.object, Ok(()));
@@ -249,16 +249,16 @@ impl Fill {
             return self.shield.settle(&self.key, &self.object, Err(ShieldError::Overloaded));
         };
         self.shield.metrics.shield("store");
-        let end = self.from_store().await;
+        let end = self.read_store().await;
         if let Err(error) = &end {
             tracing::warn!(key = %self.key, %error, "a fill failed");
         }
         self.shield.settle(&self.key, &self.object, end);
         // Within this fill's turn, so that a slow disk slows fills down instead of piling up memory.
-        self.to_disk().await;
+        self.write_disk().await;
     }
 
-    async fn from_disk(&self) -> Option<Bytes> {
+    async fn read_disk(&self) -> Option<Bytes> {
         if !self.shield.disk.may_have(&self.key) {
             return None;
         }
@@ -267,7 +267,7 @@ impl Fill {
     }
 
     /// Appends what the store sends; good only when it is as long as the key says.
-    async fn from_store(&self) -> Result<(), ShieldError> {
+    async fn read_store(&self) -> Result<(), ShieldError> {
         let Inner { objects, bucket, conf, .. } = &*self.shield;
         let name = self.key.object_key();
         let opening = async {
@@ -290,7 +290,7 @@ impl Fill {
         if self.key.length().is_some_and(|length| length != bytes) { Err(ShieldError::Corrupt) } else { Ok(()) }
     }
 
-    async fn to_disk(&self) {
+    async fn write_disk(&self) {
         let Some(whole) = self.object.whole() else { return };
         let (shield, key) = (self.shield.clone(), self.key);
         let written = tokio::task::spawn_blocking(move || shield.disk.write(&key, &whole)).await;
