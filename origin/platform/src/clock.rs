@@ -35,6 +35,7 @@ impl Clock {
 
     /// Now.
     #[must_use]
+    #[expect(clippy::disallowed_methods, reason = "the one place that reads the machine's clock")]
     pub fn now(&self) -> UnixMs {
         match &self.0 {
             Source::System => {

@@ -195,6 +195,7 @@ fn programs() -> PathBuf {
 }
 
 /// Starts a process that waits until this one is gone, then stops the server and removes the folder.
+#[expect(clippy::zombie_processes, reason = "it ends after this process, so it is not this one that waits for it")]
 fn watch(dir: &Path) -> ChildStdin {
     let script = r#"trap '' INT TERM HUP
         cat >/dev/null
