@@ -79,7 +79,6 @@ fn failed(error: impl ToString) -> IdentityError {
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "tests")]
 mod tests {
     use super::*;
 

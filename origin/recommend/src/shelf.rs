@@ -132,8 +132,6 @@ fn closeness(seed: &TrackDoc, track: &TrackDoc) -> u8 {
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::indexing_slicing, clippy::unwrap_used, reason = "a test may panic")]
-
     use platform::feed::{ArtistDoc, TrackState};
     use protocol::{AccountId, ArtistId, MediaVersion, UnixMs};
 

@@ -187,7 +187,6 @@ fn whole(title: &[Word]) -> Matches {
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "tests")]
 mod tests {
     use platform::feed::ArtistDoc;
     use protocol::ArtistId;

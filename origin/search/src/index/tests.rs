@@ -1,5 +1,4 @@
 //! The index on a real disk, fed with events as the catalogue sends them.
-#![expect(clippy::unwrap_used, reason = "tests")]
 
 use platform::feed::{ArtistDoc, TrackDoc};
 use protocol::{AccountId, ArtistId, MediaVersion, TrackId, UnixMs};

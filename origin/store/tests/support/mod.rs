@@ -1,5 +1,13 @@
 //! A store on a free port over a database of its own, and a client that signs as ingest does.
-#![allow(dead_code, unreachable_pub, clippy::unwrap_used, clippy::indexing_slicing, missing_docs, reason = "shared by several test files")]
+#![allow(
+    dead_code,
+    unreachable_pub,
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    missing_docs,
+    reason = "shared by several test files"
+)]
 
 use std::{path::Path, time::Duration};
 
