@@ -82,6 +82,14 @@ const PACKAGES: &[Package] = &[
         without: Without::Replaced,
     },
     Package {
+        debian: "nginx-light",
+        needed_for: "the test of the front proxy before plain workerd",
+        from: Purpose::Test,
+        // Users other than root do not have sbin on their path.
+        present: || shell::find("nginx").is_some() || shell::is_executable(Path::new("/usr/sbin/nginx")),
+        without: Without::Replaced,
+    },
+    Package {
         debian: "chromium",
         needed_for: "the browser test",
         from: Purpose::Test,
