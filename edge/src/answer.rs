@@ -1,62 +1,158 @@
-//! How answers are made: problem documents, headers every answer carries, and what a HEAD leaves out.
+//! How answers are made: each is one set of headers, copied from what an isolate prepared once, and one body.
 
 use protocol::Problem;
-use worker::{EncodeBody, Headers, Response, ResponseBody, console_error, web_sys};
+use worker::web_sys::{self, ReadableStream, ResponseInit};
+
+use crate::log;
 
 /// Names the request in logs of edge and origin.
 pub(crate) const REQUEST_ID: &str = "x-request-id";
 
-/// Headers a page of another origin may read.
-const EXPOSED: &str = "Antiphon-Play, Antiphon-Ticket, Antiphon-Model, Cache-Status, Content-Length, Content-Range, ETag, Location, \
-                       Retry-After, Server-Timing, X-Request-Id";
+/// What every answer carries. Sessions travel in a header and never in a cookie, so any page may read.
+const COMMON: [(&str, &str); 5] = [
+    ("access-control-allow-origin", "*"),
+    (
+        "access-control-expose-headers",
+        "Antiphon-Play, Antiphon-Ticket, Antiphon-Model, Cache-Status, Content-Length, Content-Range, ETag, Location, Retry-After, \
+         Server-Timing, X-Request-Id",
+    ),
+    ("cross-origin-resource-policy", "cross-origin"),
+    ("timing-allow-origin", "*"),
+    ("x-content-type-options", "nosniff"),
+];
+/// What bytes of audio carry besides. A URL's token is its holder's alone, so no shared cache downstream keeps the answer; what it names never
+/// changes.
+const AUDIO: [(&str, &str); 3] =
+    [("content-type", "audio/mp4"), ("cache-control", "private, max-age=31536000, immutable"), ("accept-ranges", "bytes")];
+
+thread_local! {
+    static COMMON_HEADERS: web_sys::Headers = prepared(&[&COMMON]);
+    static AUDIO_HEADERS: web_sys::Headers = prepared(&[&COMMON, &AUDIO]);
+}
+
+fn prepared(lists: &[&[(&str, &str)]]) -> web_sys::Headers {
+    let headers = worker::Headers::new().0;
+    for (name, value) in lists.iter().copied().flatten() {
+        let _ = headers.set(name, value);
+    }
+    headers
+}
+
 /// A preflight may be remembered for a day.
 const PREFLIGHT_MAX_AGE_S: &str = "86400";
 
-/// The caller's request id when a log can hold it, else a new one.
-pub(crate) fn request_id(headers: &Headers) -> String {
-    let given =
-        header(headers, REQUEST_ID).filter(|id| (8..=64).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-'));
-    given.unwrap_or_else(|| uuid::Builder::from_random_bytes(crate::random().unwrap_or_default()).into_uuid().to_string())
+/// An answer that is not sent yet.
+pub(crate) struct Answer {
+    status: u16,
+    headers: web_sys::Headers,
+    body: Body,
+    /// What the counters call it: `ok`, `hit`, `miss`, a problem's code.
+    pub(crate) outcome: &'static str,
 }
 
-/// A header's value; a value that is not text counts as absent.
-pub(crate) fn header(headers: &Headers, name: &str) -> Option<String> {
-    headers.get(name).ok().flatten()
+enum Body {
+    Empty,
+    Text(String),
+    Stream(ReadableStream),
 }
 
-/// A response with `headers`. Values are ours and always valid, so a refusal to set one is not an error of the request.
-pub(crate) fn with_headers(status: u16, headers: &[(&str, &str)], body: ResponseBody) -> Response {
-    let list = Headers::new();
-    for (name, value) in headers {
-        let _ = list.set(name, value);
+impl Answer {
+    /// An answer without a body.
+    pub(crate) fn new(status: u16) -> Self {
+        Self::like(&COMMON_HEADERS, status)
     }
-    Response::builder().with_status(status).with_headers(list).body(body)
-}
 
-/// A generated text, with its length said even to a HEAD.
-pub(crate) fn text(status: u16, headers: &[(&str, &str)], body: String) -> Response {
-    let response = with_headers(status, headers, ResponseBody::Empty);
-    let _ = response.headers().set("content-length", &body.len().to_string());
-    let (builder, _) = response.into_parts();
-    builder.fixed(body.into_bytes())
-}
-
-/// JSON that must not be cached.
-pub(crate) fn json(status: u16, body: String) -> Response {
-    text(status, &[("content-type", "application/json"), ("cache-control", "no-store")], body)
-}
-
-/// A refusal as RFC 9457 writes it.
-pub(crate) fn problem(problem: &Problem, request_id: &str) -> Response {
-    let headers = [("content-type", Problem::CONTENT_TYPE), ("cache-control", "no-store")];
-    let response = text(problem.status, &headers, problem.json(request_id));
-    if let Some(seconds) = problem.retry_after_s {
-        let _ = response.headers().set("retry-after", &seconds.to_string());
+    /// An answer about bytes of audio.
+    pub(crate) fn audio(status: u16) -> Self {
+        Self::like(&AUDIO_HEADERS, status)
     }
-    if problem.status == 401 {
-        let _ = response.headers().set("www-authenticate", "Bearer realm=\"antiphon\"");
+
+    fn like(template: &'static std::thread::LocalKey<web_sys::Headers>, status: u16) -> Self {
+        let headers = template.with(|template| web_sys::Headers::new_with_headers(template).unwrap_or_else(|_| template.clone()));
+        Self { status, headers, body: Body::Empty, outcome: "ok" }
     }
-    response
+
+    /// A generated text, with its length said even to a HEAD.
+    pub(crate) fn text(status: u16, content_type: &str, text: String) -> Self {
+        let answer = Self::new(status).with("content-type", content_type).with("content-length", &text.len().to_string());
+        Self { body: Body::Text(text), ..answer }
+    }
+
+    /// JSON that must not be cached.
+    pub(crate) fn json(status: u16, body: String) -> Self {
+        Self::text(status, "application/json", body).with("cache-control", "no-store")
+    }
+
+    /// A refusal as RFC 9457 writes it.
+    pub(crate) fn problem(problem: &Problem, request_id: &str) -> Self {
+        let mut answer = Self::text(problem.status, Problem::CONTENT_TYPE, problem.json(request_id)).with("cache-control", "no-store");
+        if let Some(seconds) = problem.retry_after_s {
+            answer = answer.with("retry-after", &seconds.to_string());
+        }
+        answer = match problem.status {
+            401 => answer.with("www-authenticate", "Bearer realm=\"antiphon\""),
+            405 => answer.with("allow", "GET, HEAD, POST, OPTIONS"),
+            _ => answer,
+        };
+        answer.counted_as(problem.code)
+    }
+
+    /// An answer of the gateway, passed on as it is under our headers.
+    pub(crate) fn passed_on(response: &web_sys::Response) -> Self {
+        let headers = web_sys::Headers::new_with_headers(&response.headers()).unwrap_or_else(|_| worker::Headers::new().0);
+        for (name, value) in COMMON {
+            let _ = headers.set(name, value);
+        }
+        Self { status: response.status(), headers, body: response.body().map_or(Body::Empty, Body::Stream), outcome: "ok" }
+    }
+
+    /// The answer to a CORS preflight.
+    pub(crate) fn preflight() -> Self {
+        Self::new(204)
+            .with("access-control-allow-methods", "GET, HEAD, POST, PUT, PATCH, DELETE")
+            .with("access-control-allow-headers", "Authorization, *")
+            .with("access-control-max-age", PREFLIGHT_MAX_AGE_S)
+    }
+
+    /// Sets a header. Values are ours and always valid, so a refusal to set one is not an error of the request.
+    pub(crate) fn with(self, name: &str, value: &str) -> Self {
+        let _ = self.headers.set(name, value);
+        self
+    }
+
+    /// Compresses it: the runtime does so to a body that says it is compressed, and then knows no length beforehand.
+    pub(crate) fn gzipped(self) -> Self {
+        let _ = self.headers.delete("content-length");
+        self.with("content-encoding", "gzip")
+    }
+
+    /// Gives it a body that is passed on as it comes.
+    pub(crate) fn streaming(self, body: Option<ReadableStream>) -> Self {
+        Self { body: body.map_or(Body::Empty, Body::Stream), ..self }
+    }
+
+    /// Gives it a name for the counters.
+    pub(crate) fn counted_as(self, outcome: &'static str) -> Self {
+        Self { outcome, ..self }
+    }
+
+    /// The status.
+    pub(crate) fn status(&self) -> u16 {
+        self.status
+    }
+
+    /// The platform's response; to a HEAD without the body.
+    pub(crate) fn respond(self, head: bool) -> worker::Result<web_sys::Response> {
+        let init = ResponseInit::new();
+        init.set_status(self.status);
+        init.set_headers(&self.headers);
+        let response = match self.body {
+            Body::Text(text) if !head => web_sys::Response::new_with_opt_str_and_init(Some(&text), &init),
+            Body::Stream(stream) if !head => web_sys::Response::new_with_opt_readable_stream_and_init(Some(&stream), &init),
+            _ => web_sys::Response::new_with_opt_str_and_init(None, &init),
+        };
+        response.map_err(worker::Error::from)
+    }
 }
 
 /// 405, with the methods that would do.
@@ -66,46 +162,6 @@ pub(crate) fn only(methods: &str) -> Problem {
 
 /// A failure of the platform or of a part of ours: logged here with its cause, which no client sees.
 pub(crate) fn fault(what: &str, error: &dyn std::fmt::Display) -> Problem {
-    console_error!("{what} failed: {error}");
+    log::error("fault", serde_json::json!({ "what": what, "cause": error.to_string() }));
     Problem::new(500, "internal", "something failed at the edge; the request id finds it in the logs")
-}
-
-/// The answer to a CORS preflight. Sessions travel in a header and never in a cookie, so any page may ask.
-pub(crate) fn preflight() -> Response {
-    with_headers(
-        204,
-        &[
-            ("access-control-allow-methods", "GET, HEAD, POST, PUT, PATCH, DELETE"),
-            ("access-control-allow-headers", "Authorization, *"),
-            ("access-control-max-age", PREFLIGHT_MAX_AGE_S),
-        ],
-        ResponseBody::Empty,
-    )
-}
-
-/// Adds what every answer carries, and takes the body from the answer to a HEAD.
-pub(crate) fn finish(response: Response, request_id: &str, head: bool) -> Response {
-    let encode_body = match response.encode_body() {
-        EncodeBody::Manual => EncodeBody::Manual,
-        _ => EncodeBody::Automatic,
-    };
-    // Headers of a fetched or cached response are immutable: copy them first.
-    let headers = web_sys::Headers::new_with_headers(&response.headers().0).map_or_else(|_| Headers::new(), Headers);
-    for (name, value) in [
-        ("access-control-allow-origin", "*"),
-        ("access-control-expose-headers", EXPOSED),
-        ("cross-origin-resource-policy", "cross-origin"),
-        ("timing-allow-origin", "*"),
-        ("x-content-type-options", "nosniff"),
-        (REQUEST_ID, request_id),
-    ] {
-        let _ = headers.set(name, value);
-    }
-    let status = response.status_code();
-    if status == 405 && !headers.has("allow").unwrap_or(false) {
-        let _ = headers.set("allow", "GET, HEAD, POST, OPTIONS");
-    }
-    let (_, body) = response.into_parts();
-    let body = if head { ResponseBody::Empty } else { body };
-    Response::builder().with_status(status).with_headers(headers).with_encode_body(encode_body).body(body)
 }

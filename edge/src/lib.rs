@@ -6,8 +6,8 @@
 //!
 //! ```text
 //!                    route
-//!   /v1/tracks/{id}/manifest ──► manifest ──► card + sheet (cache, else gateway) ──► protocol::manifest::decide
-//!   /v1/media/{token}/...    ──► media ─────► token ──► cache, else gateway's shield, streamed through
+//!   /v1/tracks/{id}/manifest ──► manifest ──► revoked, card + sheet (cache, else gateway) ──► protocol::manifest::decide
+//!   /v1/media/{token}/...    ──► media ─────► token, revoked ──► cache, else gateway's shield, streamed through
 //!   /v1/me/play-event        ──► play_event ► HeartbeatBuffer (durable object) ──► batches ──► gateway ──► royalty
 //!   everything else in /v1   ──► proxy ─────► gateway
 //!   pages                    ──► the platform's static assets (never reach this code, unless there is no such page)
@@ -24,72 +24,121 @@
 //! it. `edge/serve.mjs` serves it on this machine; `wrangler dev` and `wrangler deploy` read the same `wrangler.toml`.
 
 mod answer;
+mod asked;
 mod buffer;
 mod cache;
+mod cards;
+mod counters;
 mod evidence;
+mod log;
 mod manifest;
 mod media;
 mod origin;
 mod play_event;
+mod prefetch;
 mod proxy;
+mod remembered;
+mod revoked;
 mod route;
 mod settings;
+mod sheets;
 
-use std::rc::Rc;
+use std::{cell::Cell, future::Future, panic::AssertUnwindSafe, rc::Rc};
 
+use answer::Answer;
+use asked::{Asked, METHODS};
+use futures::FutureExt as _;
 use protocol::{Problem, UnixMs};
 use route::Route;
 use settings::Settings;
-use worker::{Context, Env, Method, Request, Response, event};
+use worker::{Context, Env, Method, event, web_sys};
 
-/// What every handler may use besides its request.
-pub(crate) struct Edge<'a> {
+/// What every handler may use besides its request. What goes on behind an answer holds it too.
+pub(crate) struct Edge {
     pub(crate) settings: Rc<Settings>,
-    pub(crate) env: &'a Env,
-    pub(crate) context: &'a Context,
+    pub(crate) env: Env,
+    context: Context,
     /// The instant the request arrived.
     pub(crate) now: UnixMs,
-    pub(crate) request_id: &'a str,
+    pub(crate) request_id: String,
+    /// The host that was asked, `host[:port]`.
+    pub(crate) host: Rc<str>,
 }
 
-/// Methods that any address here may answer.
-const METHODS: [&str; 7] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
+impl Edge {
+    /// Goes on with `work` behind the answer.
+    pub(crate) fn later(&self, work: impl Future<Output = ()> + 'static) {
+        self.context.wait_until(work);
+    }
+
+    /// Counts one `outcome` of `what`.
+    pub(crate) fn count(&self, what: &'static str, outcome: &'static str) {
+        let now = now();
+        counters::count(&self.env, what, outcome, now, now.since(self.now));
+    }
+}
 
 #[event(fetch)]
-async fn fetch(request: Request, env: Env, context: Context) -> worker::Result<Response> {
-    let request_id = answer::request_id(request.headers());
-    let head = request.method() == Method::Head;
-    let answer = match serve(request, &env, &context, &request_id).await {
-        Ok(answer) => answer,
-        Err(problem) => answer::problem(&problem, &request_id),
-    };
-    Ok(answer::finish(answer, &request_id, head))
+async fn fetch(asked: Asked, env: Env, context: Context) -> worker::Result<web_sys::Response> {
+    let (arrived, request_id) = (now(), request_id(&asked));
+    let route = route::of(asked.path());
+    // A panic unwinds to here and no further (docs of `[profile.wasm]`): the request it came from fails, and no other one.
+    let served = AssertUnwindSafe(serve(&asked, route, &env, context, arrived, &request_id)).catch_unwind().await;
+    let answer = served.unwrap_or_else(|_| Err(Problem::new(500, "internal", "something failed at the edge; the request id finds it in the logs")));
+    let answer = answer.unwrap_or_else(|problem| Answer::problem(&problem, &request_id));
+    let (ended, status) = (now(), answer.status());
+    counters::count(&env, route.name(), answer.outcome, ended, ended.since(arrived));
+    if status >= 500 {
+        let fields = serde_json::json!({
+            "request_id": request_id, "route": route.name(), "status": status, "code": answer.outcome, "ms": ended.since(arrived),
+        });
+        log::warn("request_failed", fields);
+    }
+    answer.with(answer::REQUEST_ID, &request_id).respond(asked.is_head())
 }
 
-async fn serve(request: Request, env: &Env, context: &Context, request_id: &str) -> Result<Response, Problem> {
-    // The crate's `Method` takes every method it does not know for GET, so the platform's own word is judged first.
-    if !METHODS.contains(&request.inner().method().as_str()) {
-        return Err(answer::only(&METHODS.join(", ")));
-    }
-    let path = request.path();
-    let route = route::of(&path);
-    if request.method() == Method::Options && route != Route::Internal {
-        return Ok(answer::preflight());
+async fn serve(asked: &Asked, route: Route<'_>, env: &Env, context: Context, now: UnixMs, request_id: &str) -> Result<Answer, Problem> {
+    let Some(method) = &asked.method else { return Err(answer::only(&METHODS.join(", "))) };
+    if *method == Method::Options && route != Route::Internal {
+        return Ok(Answer::preflight());
     }
     match route {
         Route::Internal | Route::Unknown => return Err(Problem::new(404, "not_found", "there is nothing at this address")),
-        Route::Health => return Ok(answer::json(200, "{\"status\":\"alive\"}".to_owned())),
+        Route::Health => return Ok(Answer::json(200, "{\"status\":\"alive\"}".to_owned())),
         Route::Manifest(_) | Route::Media | Route::PlayEvent | Route::Ready | Route::Origin => {}
     }
     let settings = Settings::of(env)?;
-    let edge = Edge { settings, env, context, now: now(), request_id };
+    let edge = Rc::new(Edge { settings, env: env.clone(), context, now, request_id: request_id.to_owned(), host: asked.host().into() });
     match route {
-        Route::Manifest(track) => manifest::answer(&edge, &request, track).await,
-        Route::Media => media::answer(&edge, &request, &path).await,
-        Route::PlayEvent => play_event::answer(&edge, request).await,
-        Route::Ready => Ok(origin::readiness(&edge.settings).await),
-        _ => proxy::answer(&edge, &request).await,
+        Route::Manifest(track) => manifest::answer(&edge, asked, track).await,
+        Route::Media => media::answer(&edge, asked).await,
+        Route::PlayEvent => play_event::answer(&edge, asked).await,
+        Route::Ready => Ok(readiness(&edge).await),
+        _ => proxy::answer(&edge, asked).await,
     }
+}
+
+/// `/readyz`: the edge serves what is cached even without its gateway, so a gateway that is away is said and is no reason to be unready.
+async fn readiness(edge: &Edge) -> Answer {
+    let gateway = if origin::answers(&edge.settings).await { "reachable" } else { "unreachable" };
+    Answer::json(200, serde_json::json!({ "status": "ready", "gateway": gateway }).to_string())
+}
+
+thread_local! {
+    /// Names this isolate in the request ids it gives out, and how many it gave.
+    static REQUESTS: Cell<(u64, u64)> = const { Cell::new((0, 0)) };
+}
+
+/// The caller's request id when a log can hold it, else a new one: a random name of this isolate and a number, since random bytes for each
+/// request cost more than all of the rest of it.
+fn request_id(asked: &Asked) -> String {
+    let loggable = |id: &String| (8..=64).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
+    asked.header(answer::REQUEST_ID).filter(loggable).unwrap_or_else(|| {
+        let (isolate, given) = REQUESTS.get();
+        let isolate = if isolate == 0 { u64::from_le_bytes(random().unwrap_or_default()) | 1 } else { isolate };
+        REQUESTS.set((isolate, given + 1));
+        format!("{isolate:016x}-{given:x}")
+    })
 }
 
 /// The platform's clock.

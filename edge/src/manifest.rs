@@ -1,34 +1,46 @@
 //! `GET /v1/tracks/{id}/manifest`: may this listener hear this track now, at which rung, under which tokens.
 
+use std::rc::Rc;
+
 use protocol::{
     Problem, TrackId, admission, conditional,
     manifest::{ManifestInputs, decide},
+    media_path::MediaObject,
     playlist, query,
-    revocation::Revocations,
 };
-use worker::{Method, Request, Response, console_log};
 
-use crate::{Edge, answer, evidence, origin, route};
+use crate::{
+    Edge,
+    answer::{self, Answer},
+    asked::Asked,
+    cards, evidence, log,
+    media::Piece,
+    prefetch, revoked, sheets,
+};
 
 /// Answers with the multivariant playlist, or with JSON for our own player.
-pub(crate) async fn answer(edge: &Edge<'_>, request: &Request, track: &str) -> Result<Response, Problem> {
-    if !matches!(request.method(), Method::Get | Method::Head) {
+pub(crate) async fn answer(edge: &Rc<Edge>, asked: &Asked, track: &str) -> Result<Answer, Problem> {
+    if !asked.reads() {
         return Err(answer::only("GET and HEAD"));
     }
     let track: TrackId = track.parse().map_err(|_| Problem::new(404, "no_such_track", "there is no such track"))?;
-    let url = request.inner().url();
-    let query = route::path_and_query(&url).1;
-    let revoked = Revocations::default();
-    let authorization = answer::header(request.headers(), "authorization");
-    let session = admission::session(&edge.settings.keys, &edge.settings.sessions, &revoked, authorization.as_deref(), edge.now)?;
-    let renew = query::argument(query, "play").map(|ticket| admission::renewal(&edge.settings.keys, &revoked, &ticket, edge.now)).transpose()?;
-    let card = origin::card(edge, track).await?;
-    let sheet = origin::sheet(edge, card.version).await?;
+    let authorization = asked.header("authorization");
+    let ticket = query::argument(asked.query(), "play");
+    revoked::keep_up(edge).await;
+    let keys = &edge.settings.keys;
+    let (session, renew) = revoked::judge(|revoked| {
+        let session = admission::session(keys, &edge.settings.sessions, revoked, authorization.as_deref(), edge.now)?;
+        let renew = ticket.map(|ticket| admission::renewal(keys, revoked, &ticket, edge.now)).transpose()?;
+        admission::track(revoked, track, edge.now)?;
+        Ok((session, renew))
+    })?;
+    let card = cards::card(edge, track).await?;
+    let sheet = sheets::sheet(edge, card.version).await?;
     let located = edge.settings.located_by_platform;
-    let territory = located.then(|| evidence::territory(request)).flatten().unwrap_or(session.country);
-    let evidence = evidence::of(request, query, located);
+    let territory = located.then(|| evidence::territory(asked)).flatten().unwrap_or(session.country);
+    let evidence = evidence::of(asked, located);
     let manifest = decide(&ManifestInputs {
-        keys: &edge.settings.keys,
+        keys,
         session: &session,
         card: &card,
         sheet: &sheet,
@@ -40,21 +52,29 @@ pub(crate) async fn answer(edge: &Edge<'_>, request: &Request, track: &str) -> R
         renew: renew.as_ref(),
         gateway_url: &edge.settings.gateway_public_url,
     })?;
-    console_log!("play {} of {track} in {territory}: {}", manifest.play, manifest.choice.reason);
+    let choice = &manifest.choice;
+    log::info(
+        "play",
+        serde_json::json!({
+            "request_id": edge.request_id, "play": manifest.play, "track": track, "territory": territory, "start": choice.start, "reason": choice.reason,
+        }),
+    );
 
-    let (content_type, body) = if conditional::prefers_json(answer::header(request.headers(), "accept").as_deref()) {
-        ("application/json", manifest.json())
+    let rung = choice.start;
+    let (content_type, body, first) = if conditional::prefers_json(asked.header("accept").as_deref()) {
+        ("application/json", manifest.json(), [Some(MediaObject::First(rung)), None])
     } else {
-        (playlist::CONTENT_TYPE, manifest.hls())
+        (playlist::CONTENT_TYPE, manifest.hls(), [Some(MediaObject::Init(rung)), Some(MediaObject::Segment(rung, 0))])
     };
-    let play = manifest.play.to_string();
-    let headers = [
-        ("content-type", content_type),
-        ("cache-control", "private, no-store"),
-        ("vary", "Accept, Authorization"),
-        ("antiphon-play", &play),
-        ("antiphon-ticket", &manifest.ticket),
-        ("server-timing", &manifest.server_timing()),
-    ];
-    Ok(answer::text(200, &headers, body))
+    if !asked.is_head() {
+        for object in first.into_iter().flatten() {
+            prefetch::fetch(edge, Piece { version: card.version, object });
+        }
+    }
+    Ok(Answer::text(200, content_type, body)
+        .with("cache-control", "private, no-store")
+        .with("vary", "Accept, Authorization")
+        .with("antiphon-play", &manifest.play.to_string())
+        .with("antiphon-ticket", &manifest.ticket)
+        .with("server-timing", &manifest.server_timing()))
 }

@@ -2,6 +2,11 @@
 //!
 //! The tag is verified before the rest of the path is looked at. Bytes stream from cache or shield to the client and never enter this
 //! module's memory; on a miss one branch of the stream goes to the client and the other into the cache.
+//!
+//! `first.mp4` is an entry of its own beside the init section and segment 0. Cutting the two out of it would save one segment a rendition,
+//! but their players would wait for all of it where they need the first bytes, and each hit would cost a second request and a sheet.
+
+use std::rc::Rc;
 
 use protocol::{
     MediaVersion, Problem,
@@ -10,69 +15,76 @@ use protocol::{
     manifest,
     media_path::{self, MediaObject},
     playlist,
-    revocation::Revocations,
     sheet::Sheet,
 };
-use worker::{Method, Request, Response, ResponseBody};
+use worker::web_sys::{ReadableStream, Response};
 
-use crate::{Edge, answer, cache, evidence, origin};
+use crate::{
+    Edge,
+    answer::{self, Answer},
+    asked::Asked,
+    cache::{self, Content},
+    evidence, origin, prefetch, revoked, sheets,
+};
 
-/// A URL's token is its holder's alone, so no shared cache downstream keeps the answer; what it names never changes.
-const CLIENT_SEGMENT: &str = "private, max-age=31536000, immutable";
 const CLIENT_PLAYLIST: &str = "private, max-age=3600";
+const HIT: &str = "antiphon-edge; hit";
+const MISS: &str = "antiphon-edge; fwd=miss; stored";
 
 /// Answers one signed media request.
-pub(crate) async fn answer(edge: &Edge<'_>, request: &Request, path: &str) -> Result<Response, Problem> {
-    if !matches!(request.method(), Method::Get | Method::Head) {
+pub(crate) async fn answer(edge: &Rc<Edge>, asked: &Asked) -> Result<Answer, Problem> {
+    if !asked.reads() {
         return Err(answer::only("GET and HEAD"));
     }
-    let admitted = admission::media(&edge.settings.keys, &Revocations::default(), path, edge.now)?;
+    revoked::keep_up(edge).await;
+    let admitted = revoked::judge(|revoked| admission::media(&edge.settings.keys, revoked, asked.path(), edge.now))?;
     let (claims, object, etag) = (admitted.claims, admitted.object, admitted.etag());
     match object {
         MediaObject::Index => {
-            let sheet = origin::sheet(edge, claims.version).await?;
-            let token = media_path::parse(path).map_or("", |path| path.token);
+            let sheet = sheets::sheet(edge, claims.version).await?;
+            let token = media_path::parse(asked.path()).map_or("", |path| path.token);
             let text = manifest::index(&claims, token, &sheet, &edge.settings.gateway_public_url);
-            Ok(playlist_answer(request, playlist::CONTENT_TYPE, &etag, text))
+            Ok(text_answer(asked, playlist::CONTENT_TYPE, &etag, text))
         }
-        MediaObject::Steering => Ok(playlist_answer(request, playlist::STEERING_TYPE, &etag, playlist::steering())),
+        MediaObject::Steering => Ok(text_answer(asked, playlist::STEERING_TYPE, &etag, playlist::steering())),
         MediaObject::Playlist(rung) => {
-            let sheet = origin::sheet(edge, claims.version).await?;
+            let sheet = sheets::sheet(edge, claims.version).await?;
             let text = playlist::media(&sheet, rung).ok_or_else(no_such_segment)?;
-            Ok(playlist_answer(request, playlist::CONTENT_TYPE, &etag, text))
+            Ok(text_answer(asked, playlist::CONTENT_TYPE, &etag, text))
         }
         MediaObject::Init(_) | MediaObject::First(_) | MediaObject::Segment(..) => {
-            bytes_answer(edge, request, Piece { version: claims.version, object }, &etag).await
+            let piece = Piece { version: claims.version, object };
+            let answer = bytes_answer(edge, asked, piece, &etag).await?;
+            if matches!(answer.status(), 200 | 206) && !asked.is_head() {
+                prefetch::saw(edge, piece);
+                prefetch::after(edge, asked, &claims, object);
+            }
+            Ok(answer)
         }
     }
 }
 
-fn playlist_answer(request: &Request, content_type: &str, etag: &str, text: String) -> Response {
-    let headers =
-        [("content-type", content_type), ("cache-control", CLIENT_PLAYLIST), ("vary", "Accept-Encoding"), ("etag", etag)];
-    let asked = |name| answer::header(request.headers(), name);
-    if conditional::none_match(asked("if-none-match").as_deref(), etag) {
-        return answer::with_headers(304, &headers, ResponseBody::Empty);
+fn text_answer(asked: &Asked, content_type: &str, etag: &str, text: String) -> Answer {
+    let about = |answer: Answer| answer.with("cache-control", CLIENT_PLAYLIST).with("vary", "Accept-Encoding").with("etag", etag);
+    if conditional::none_match(asked.header("if-none-match").as_deref(), etag) {
+        return about(Answer::new(304)).counted_as("not_modified");
     }
-    let response = answer::text(200, &headers, text);
-    if conditional::accepts_gzip(evidence::accept_encoding(request).as_deref()) {
-        // The runtime compresses a body that says it is compressed (`encodeBody: "automatic"`), and then knows no length beforehand.
-        let _ = response.headers().set("content-encoding", "gzip");
-        let _ = response.headers().delete("content-length");
-    }
-    response
+    let answer = about(Answer::text(200, content_type, text)).counted_as("text");
+    if conditional::accepts_gzip(evidence::accept_encoding(asked).as_deref()) { answer.gzipped() } else { answer }
 }
 
 /// Bytes of a rendition's file.
 #[derive(Clone, Copy)]
-struct Piece {
-    version: MediaVersion,
-    object: MediaObject,
+pub(crate) struct Piece {
+    /// Of which media version.
+    pub(crate) version: MediaVersion,
+    /// Which of its objects.
+    pub(crate) object: MediaObject,
 }
 
 impl Piece {
-    fn key(self) -> String {
-        cache::media_key(self.version, self.object)
+    fn key(self, edge: &Edge) -> String {
+        cache::media_key(&edge.host, self.version, self.object)
     }
 
     fn range(self, sheet: &Sheet) -> Result<(u64, u32), Problem> {
@@ -80,19 +92,17 @@ impl Piece {
     }
 }
 
-async fn bytes_answer(edge: &Edge<'_>, request: &Request, piece: Piece, etag: &str) -> Result<Response, Problem> {
-    let asked = |name| answer::header(request.headers(), name);
-    if conditional::none_match(asked("if-none-match").as_deref(), etag) {
-        let headers = [("cache-control", CLIENT_SEGMENT), ("etag", etag)];
-        return Ok(answer::with_headers(304, &headers, ResponseBody::Empty));
+async fn bytes_answer(edge: &Rc<Edge>, asked: &Asked, piece: Piece, etag: &str) -> Result<Answer, Problem> {
+    if conditional::none_match(asked.header("if-none-match").as_deref(), etag) {
+        return Ok(Answer::audio(304).with("etag", etag).counted_as("not_modified"));
     }
-    if request.method() == Method::Head {
-        let (_, length) = piece.range(&*origin::sheet(edge, piece.version).await?)?;
-        return Ok(piece_response(200, etag, length.into(), "", ResponseBody::Empty));
+    if asked.is_head() {
+        let (_, length) = piece.range(&*sheets::sheet(edge, piece.version).await?)?;
+        return Ok(bytes(200, etag, length.into(), None));
     }
     // A range is defined for GET alone (RFC 9110 section 14.2).
-    if let Some(range) = asked("range").filter(|_| conditional::range_stands(asked("if-range").as_deref(), etag)) {
-        let (_, length) = piece.range(&*origin::sheet(edge, piece.version).await?)?;
+    if let Some(range) = asked.header("range").filter(|_| conditional::range_stands(asked.header("if-range").as_deref(), etag)) {
+        let (_, length) = piece.range(&*sheets::sheet(edge, piece.version).await?)?;
         match conditional::range(Some(&range), length.into()) {
             Wanted::Whole => {}
             Wanted::Part { first, last } => {
@@ -100,77 +110,76 @@ async fn bytes_answer(edge: &Edge<'_>, request: &Request, piece: Piece, etag: &s
                     return Ok(part);
                 }
             }
-            Wanted::Unsatisfiable => {
-                let headers = [("content-range", format!("bytes */{length}")), ("accept-ranges", "bytes".to_owned())];
-                let headers: Vec<_> = headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
-                return Ok(answer::with_headers(416, &headers, ResponseBody::Empty));
-            }
+            Wanted::Unsatisfiable => return Ok(Answer::audio(416).with("content-range", &format!("bytes */{length}"))),
         }
     }
     whole(edge, piece, etag).await
 }
 
-async fn whole(edge: &Edge<'_>, piece: Piece, etag: &str) -> Result<Response, Problem> {
-    let key = piece.key();
+async fn whole(edge: &Rc<Edge>, piece: Piece, etag: &str) -> Result<Answer, Problem> {
+    let key = piece.key(edge);
     if let Some(hit) = cache::get(&key).await
         && let Some(length) = content_length(&hit)
     {
-        return Ok(piece_response(200, etag, length, "antiphon-edge; hit", origin::body_of(hit)));
+        return Ok(bytes(200, etag, length, hit.body()).with("cache-status", HIT).counted_as("hit"));
     }
-    let (length, mut fetched) = fetch(edge, piece).await?;
-    let copy = fetched.cloned().map_err(|error| answer::fault("splitting a stream", &error))?;
-    edge.context.wait_until(cache::put(key, stored(etag, length, copy)));
-    Ok(piece_response(200, etag, length, "antiphon-edge; fwd=miss; stored", origin::body_of(fetched)))
+    let (length, fetched) = fetch(edge, piece).await?;
+    let copy = fetched.clone().map_err(|error| answer::fault("splitting a stream", &worker::Error::from(error)))?;
+    edge.later(store(key, length, copy));
+    Ok(bytes(200, etag, length, fetched.body()).with("cache-status", MISS).counted_as("miss"))
 }
 
 /// One range. The cache cuts it, so on a miss the piece is cached first; `None` when the cache did not keep it, and the whole piece is
 /// then the right answer (a server may ignore a range).
-async fn part(edge: &Edge<'_>, piece: Piece, etag: &str, first: u64, last: u64, length: u64) -> Result<Option<Response>, Problem> {
-    let key = piece.key();
-    let (found, status) = match cache::get_part(&key, first, last).await {
-        Some(found) => (Some(found), "antiphon-edge; hit"),
+async fn part(edge: &Rc<Edge>, piece: Piece, etag: &str, first: u64, last: u64, length: u64) -> Result<Option<Answer>, Problem> {
+    let key = piece.key(edge);
+    let (found, status, outcome) = match cache::get_part(&key, first, last).await {
+        Some(found) => (Some(found), HIT, "hit"),
         None => {
             let (length, fetched) = fetch(edge, piece).await?;
-            cache::put(key.clone(), stored(etag, length, fetched)).await;
-            (cache::get_part(&key, first, last).await, "antiphon-edge; fwd=miss; stored")
+            store(key.clone(), length, fetched).await;
+            (cache::get_part(&key, first, last).await, MISS, "miss")
         }
     };
     Ok(found.map(|found| {
-        let response = piece_response(206, etag, last - first + 1, status, origin::body_of(found));
-        let _ = response.headers().set("content-range", &format!("bytes {first}-{last}/{length}"));
-        response
+        bytes(206, etag, last - first + 1, found.body())
+            .with("content-range", &format!("bytes {first}-{last}/{length}"))
+            .with("cache-status", status)
+            .counted_as(outcome)
     }))
 }
 
-async fn fetch(edge: &Edge<'_>, piece: Piece) -> Result<(u64, Response), Problem> {
-    let (offset, length) = piece.range(&*origin::sheet(edge, piece.version).await?)?;
+/// Puts `piece` into the cache unless it is there. Nobody waits for it and nobody is told when that fails.
+pub(crate) async fn warm(edge: Rc<Edge>, piece: Piece) {
+    let key = piece.key(&edge);
+    let Ok(sheet) = sheets::sheet(&edge, piece.version).await else { return };
+    // The last segment has none after it.
+    if piece.range(&sheet).is_err() || cache::get(&key).await.is_some() {
+        return;
+    }
+    if let Ok((length, fetched)) = fetch(&edge, piece).await {
+        edge.count("prefetch", "fetched");
+        store(key, length, fetched).await;
+    }
+}
+
+async fn fetch(edge: &Rc<Edge>, piece: Piece) -> Result<(u64, Response), Problem> {
+    let (offset, length) = piece.range(&*sheets::sheet(edge, piece.version).await?)?;
     let rung = piece.object.rung().ok_or_else(no_such_segment)?;
     Ok((length.into(), origin::media(edge, piece.version, rung, offset, length).await?))
 }
 
-/// What goes into the cache: our headers, and of the origin's only the bytes.
-fn stored(etag: &str, length: u64, fetched: Response) -> Response {
-    let length = length.to_string();
-    let headers = [("content-type", MEDIA_TYPE), ("cache-control", origin::IMMUTABLE), ("content-length", &length), ("etag", etag)];
-    answer::with_headers(200, &headers, origin::body_of(fetched))
+/// What goes into the cache: our headers, and of the origin's answer only the bytes.
+async fn store(key: String, length: u64, fetched: Response) {
+    let Some(stream) = fetched.body() else { return };
+    let headers = [("content-type", "audio/mp4"), ("cache-control", cache::IMMUTABLE), ("content-length", &length.to_string())];
+    cache::put(key, &headers, Content::Stream(stream)).await;
 }
 
-const MEDIA_TYPE: &str = "audio/mp4";
-
-fn piece_response(status: u16, etag: &str, length: u64, cache_status: &str, body: ResponseBody) -> Response {
-    let length = length.to_string();
-    let headers = [
-        ("content-type", MEDIA_TYPE),
-        ("content-length", length.as_str()),
-        ("cache-control", CLIENT_SEGMENT),
-        ("accept-ranges", "bytes"),
-        ("etag", etag),
-        ("cache-status", cache_status),
-    ];
-    let said = headers.iter().filter(|(_, value)| !value.is_empty()).copied().collect::<Vec<_>>();
-    answer::with_headers(status, &said, body)
+fn bytes(status: u16, etag: &str, length: u64, body: Option<ReadableStream>) -> Answer {
+    Answer::audio(status).with("content-length", &length.to_string()).with("etag", etag).streaming(body)
 }
 
 fn content_length(response: &Response) -> Option<u64> {
-    answer::header(response.headers(), "content-length")?.parse().ok()
+    response.headers().get("content-length").ok()??.parse().ok()
 }

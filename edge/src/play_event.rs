@@ -1,26 +1,31 @@
 //! `POST /v1/me/play-event`: what a player heard. Checked here, kept by the account's heartbeat buffer, acknowledged once durable there.
 
+use std::rc::Rc;
+
 use futures::StreamExt as _;
 use protocol::{
     Problem, admission,
     heartbeat::{POST_BYTES_MAX, PlayEventPost, PostAnswer, Rejected},
-    revocation::Revocations,
 };
-use worker::{Method, Request, RequestInit, Response};
+use worker::{Method, Request, RequestInit};
 
 use crate::{
-    Edge, answer,
-    buffer::{self, Answer, Envelope},
+    Edge,
+    answer::{self, Answer},
+    asked::Asked,
+    buffer::{self, Envelope, Outcome},
+    log, revoked,
 };
 
 /// Answers 202 when every event that is not refused is durable.
-pub(crate) async fn answer(edge: &Edge<'_>, request: Request) -> Result<Response, Problem> {
-    if request.method() != Method::Post {
+pub(crate) async fn answer(edge: &Rc<Edge>, asked: &Asked) -> Result<Answer, Problem> {
+    if asked.method != Some(Method::Post) {
         return Err(answer::only("POST"));
     }
-    let body = read(request).await?;
+    let body = read(asked).await?;
     let post = PlayEventPost::parse(&body)?;
-    let claims = admission::heartbeat(&edge.settings.keys, &Revocations::default(), &post.ticket, edge.now)?;
+    revoked::keep_up(edge).await;
+    let claims = revoked::judge(|revoked| admission::heartbeat(&edge.settings.keys, revoked, &post.ticket, edge.now))?;
     let sent = post.events.len();
     let (post, mut rejected) = post.receive(claims.duration_ms, edge.now);
     let kept_places: Vec<usize> = (0..sent).filter(|place| !rejected.iter().any(|refusal| refusal.index == *place)).collect();
@@ -28,11 +33,11 @@ pub(crate) async fn answer(edge: &Edge<'_>, request: Request) -> Result<Response
     let envelope =
         Envelope { shard: claims.buffer, account: claims.pseudonym.to_string(), play: claims.play, streams: claims.plan.streams(), post };
     let (accepted, duplicate, conflicts, stop) = match keep(edge, &envelope).await? {
-        Answer::Kept { accepted, duplicate, conflicts, stop } => (accepted, duplicate, conflicts, stop),
-        Answer::Full => {
+        Outcome::Kept { accepted, duplicate, conflicts, stop } => (accepted, duplicate, conflicts, stop),
+        Outcome::Full => {
             return Err(Problem::unavailable("buffer_full", "heartbeats cannot be kept now: keep them and send them again", 30));
         }
-        Answer::Failed => return Err(unavailable()),
+        Outcome::Failed => return Err(not_kept()),
     };
     rejected.extend(conflicts.into_iter().filter_map(|place| kept_places.get(place)).map(|index| Rejected {
         index: *index,
@@ -41,37 +46,38 @@ pub(crate) async fn answer(edge: &Edge<'_>, request: Request) -> Result<Response
     }));
     rejected.sort_by_key(|refusal| refusal.index);
     let answer = PostAnswer { accepted, duplicate, rejected, stop: stop.then(|| "elsewhere".to_owned()) };
-    serde_json::to_string(&answer).map(|body| answer::json(202, body)).map_err(|error| answer::fault("writing an answer", &error))
+    serde_json::to_string(&answer).map(|body| Answer::json(202, body)).map_err(|error| answer::fault("writing an answer", &error))
 }
 
-fn unavailable() -> Problem {
-    Problem::unavailable("buffer_unavailable", "heartbeats cannot be kept now: keep them and send them again", 5)
+fn not_kept() -> Problem {
+    Problem::unavailable("not_kept", "heartbeats cannot be kept now: keep them and send them again", 5)
 }
 
-async fn keep(edge: &Edge<'_>, envelope: &Envelope) -> Result<Answer, Problem> {
+async fn keep(edge: &Edge, envelope: &Envelope) -> Result<Outcome, Problem> {
     let body = serde_json::to_string(envelope).map_err(|error| answer::fault("writing an envelope", &error))?;
     let ask = async {
         let buffer = edge.env.durable_object(buffer::BINDING)?.get_by_name(&envelope.shard.to_string())?;
         let mut init = RequestInit::new();
         init.with_method(Method::Post).with_body(Some(body.into()));
         let mut response = buffer.fetch_with_request(Request::new_with_init("https://buffer/posts", &init)?).await?;
-        response.json::<Answer>().await
+        response.json::<Outcome>().await
     };
     ask.await.map_err(|error: worker::Error| {
-        worker::console_error!("heartbeat buffer {} failed: {error}", envelope.shard);
-        unavailable()
+        let fields = serde_json::json!({ "request_id": edge.request_id, "shard": envelope.shard, "cause": error.to_string() });
+        log::error("buffer_failed", fields);
+        not_kept()
     })
 }
 
 /// The body, at most one byte over the limit: whatever length it declares, no more is taken in.
-async fn read(mut request: Request) -> Result<Vec<u8>, Problem> {
-    let content_type = answer::header(request.headers(), "content-type").unwrap_or_default();
+async fn read(asked: &Asked) -> Result<Vec<u8>, Problem> {
+    let content_type = asked.header("content-type").unwrap_or_default();
     if content_type.starts_with("application/cmcd") {
         return Err(Problem::new(415, "unsupported_media_type", "events are sent as JSON"));
     }
     let mut body = Vec::new();
     let unreadable = |error: worker::Error| Problem::new(400, "malformed_body", format!("the body could not be read: {error}"));
-    let Ok(mut chunks) = request.stream() else { return Ok(body) };
+    let Ok(mut chunks) = Request::from(Clone::clone(asked.raw())).stream() else { return Ok(body) };
     while let Some(chunk) = chunks.next().await {
         body.extend(chunk.map_err(unreadable)?);
         if body.len() > POST_BYTES_MAX {

@@ -23,6 +23,21 @@ pub(crate) enum Route<'a> {
     Unknown,
 }
 
+impl Route<'_> {
+    /// Its name in logs and counters.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Manifest(_) => "manifest",
+            Self::Media => "media",
+            Self::PlayEvent => "play_event",
+            Self::Health => "health",
+            Self::Ready => "ready",
+            Self::Origin => "origin",
+            Self::Internal | Self::Unknown => "unknown",
+        }
+    }
+}
+
 /// The route of `path`.
 pub(crate) fn of(path: &str) -> Route<'_> {
     if let Some(track) = path.strip_prefix("/v1/tracks/").and_then(|rest| rest.strip_suffix("/manifest")) {
@@ -40,6 +55,12 @@ pub(crate) fn of(path: &str) -> Route<'_> {
     }
 }
 
+/// The host and port of an absolute URL, as the platform has normalised it.
+pub(crate) fn host(url: &str) -> &str {
+    let after_scheme = url.split_once("://").map_or(url, |(_, rest)| rest);
+    after_scheme.split(['/', '?', '#']).next().unwrap_or_default()
+}
+
 /// The path and the query of an absolute URL, as the platform has normalised it.
 pub(crate) fn path_and_query(url: &str) -> (&str, Option<&str>) {
     let after_scheme = url.split_once("://").map_or(url, |(_, rest)| rest);
@@ -53,9 +74,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_url_is_cut_into_path_and_query() {
+    fn a_url_is_cut_into_host_path_and_query() {
         assert_eq!(path_and_query("https://a.example/b/c?d=/e?f#g"), ("/b/c", Some("d=/e?f")));
         assert_eq!(path_and_query("https://a.example/"), ("/", None));
+        assert_eq!(host("https://a.example:8443/b?c=https://d.example/"), "a.example:8443");
+        assert_eq!(host("http://[::1]:8787/"), "[::1]:8787");
     }
 
     #[test]

@@ -63,7 +63,7 @@ impl Settings {
 
 /// Says what an operator must set; a parse error of a secret names a place in it, never its content.
 fn unset(name: &str, reason: &str) -> Problem {
-    worker::console_error!("the edge is not configured: {name} {reason}");
+    crate::log::error("not_configured", serde_json::json!({ "binding": name, "cause": reason }));
     Problem::unavailable("edge_not_configured", format!("this deployment lacks a working {name}"), 30)
 }
 

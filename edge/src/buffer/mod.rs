@@ -5,10 +5,16 @@
 //!                                       │  alarm: by age, by size, on the end of a play
 //!                                       ▼
 //!                            batches (frozen: number, bytes, SHA-256) ──► gateway ──200──► deleted
+//!                                       │                                          │
+//!                                       └──◄── once an hour, after all others ──◄── set aside when the origin refuses its bytes
 //! ```
 //!
 //! There is one object a shard, named by the number in the ticket, so all events of an account meet in one. What memory holds (recent
 //! events, plays that beat) is lost with the isolate and only ever an optimisation or a courtesy; what is acknowledged is in SQLite.
+//! A batch that the origin refuses for what is in it does not block the ones behind it: it is set aside under its number and tried again
+//! once an hour, until a better origin takes it or somebody looks. Its number is never given to other bytes, so that what is missing at the
+//! origin shows as a gap in the numbers there, and a late merge closes the gap. Whatever else goes wrong is tried again and again.
+//!
 //! Sending happens in [`HeartbeatBuffer::alarm`] alone, of which the platform runs one at a time.
 
 mod recent;
@@ -23,11 +29,15 @@ use protocol::{
 };
 use recent::{Recent, Verdict};
 use serde::{Deserialize, Serialize};
-use store::Store;
+use store::{Frozen, Store};
 use streams::Streams;
-use worker::{DurableObject, Env, Request, Response, State, console_error, console_warn, durable_object};
+use worker::{DurableObject, Env, Request, Response, State, durable_object};
 
-use crate::{origin, settings::Settings};
+use crate::{
+    counters, log,
+    origin::{self, Sent},
+    settings::Settings,
+};
 
 /// The name of the binding in `wrangler.toml`.
 pub(crate) const BINDING: &str = "HEARTBEATS";
@@ -43,6 +53,8 @@ const STORED_BYTES_MAX: usize = 128 * 1024 * 1024;
 /// Batches one alarm sends before it lets the next begin.
 const BATCHES_PER_ALARM: usize = 20;
 const ORIGIN_PATIENCE_MS: u64 = 10_000;
+/// How often a batch that was set aside is tried again.
+const ASIDE_EVERY_MS: i64 = 3_600_000;
 const BACK_OFF_MS_MIN: i64 = 250;
 const BACK_OFF_MS_MAX: i64 = 30_000;
 
@@ -64,7 +76,7 @@ pub(crate) struct Envelope {
 /// What the buffer did with it.
 #[derive(Serialize, Deserialize)]
 #[serde(tag = "outcome", rename_all = "snake_case")]
-pub(crate) enum Answer {
+pub(crate) enum Outcome {
     /// Durable.
     Kept {
         /// Events stored now.
@@ -97,9 +109,13 @@ pub struct HeartbeatBuffer {
     quiet_until: Cell<UnixMs>,
 }
 
+// A panic may leave what memory holds half changed; what is acknowledged is in storage, whose statements between two awaits hold together.
+impl std::panic::RefUnwindSafe for HeartbeatBuffer {}
+impl std::panic::UnwindSafe for HeartbeatBuffer {}
+
 impl DurableObject for HeartbeatBuffer {
     fn new(state: State, env: Env) -> Self {
-        let store = Store::open(state.storage().sql()).map_err(|error| console_error!("a buffer's storage cannot be opened: {error}")).ok();
+        let store = Store::open(state.storage().sql()).map_err(|error| failed("opening a buffer", &error)).ok();
         Self {
             state,
             env,
@@ -115,12 +131,12 @@ impl DurableObject for HeartbeatBuffer {
     async fn fetch(&self, mut request: Request) -> worker::Result<Response> {
         let answer = match request.json::<Envelope>().await {
             Ok(envelope) => self.keep(envelope).await.unwrap_or_else(|error| {
-                console_error!("a post could not be stored: {error}");
-                Answer::Failed
+                failed("storing a post", &error);
+                Outcome::Failed
             }),
             Err(error) => {
-                console_error!("an envelope could not be read: {error}");
-                Answer::Failed
+                failed("reading an envelope", &error);
+                Outcome::Failed
             }
         };
         Response::from_json(&answer)
@@ -138,8 +154,8 @@ impl DurableObject for HeartbeatBuffer {
 }
 
 impl HeartbeatBuffer {
-    async fn keep(&self, envelope: Envelope) -> worker::Result<Answer> {
-        let Some(store) = &self.store else { return Ok(Answer::Failed) };
+    async fn keep(&self, envelope: Envelope) -> worker::Result<Outcome> {
+        let Some(store) = &self.store else { return Ok(Outcome::Failed) };
         let now = crate::now();
         let Envelope { shard, account, play, streams, mut post } = envelope;
         let ends = post.events.iter().any(|event| event.kind.ends_play());
@@ -155,10 +171,10 @@ impl HeartbeatBuffer {
             }
         }
         if fresh.is_empty() {
-            return Ok(Answer::Kept { accepted: 0, duplicate, conflicts, stop });
+            return Ok(Outcome::Kept { accepted: 0, duplicate, conflicts, stop });
         }
         if store.stored_bytes() >= STORED_BYTES_MAX {
-            return Ok(Answer::Full);
+            return Ok(Outcome::Full);
         }
         post.events = fresh;
         post.received_at_ms = now;
@@ -169,7 +185,7 @@ impl HeartbeatBuffer {
         self.state.storage().sync().await?;
         let accepted = post.events.len();
         self.recent.borrow_mut().remember(play, post.sender, post.events);
-        Ok(Answer::Kept { accepted, duplicate, conflicts, stop })
+        Ok(Outcome::Kept { accepted, duplicate, conflicts, stop })
     }
 
     /// Sets the alarm for `at` unless it is set for earlier, and never into the time the origin is left alone.
@@ -181,7 +197,7 @@ impl HeartbeatBuffer {
         self.alarm_at.set(Some(at));
         let date = worker::js_sys::Date::new(&(at.0 as f64).into());
         if let Err(error) = self.state.storage().set_alarm(worker::ScheduledTime::new(date)).await {
-            console_error!("the alarm could not be set: {error}");
+            failed("setting the alarm", &error);
             self.alarm_at.set(None);
         }
     }
@@ -190,29 +206,56 @@ impl HeartbeatBuffer {
     async fn flush(&self) -> Option<i64> {
         let store = self.store.as_ref()?;
         for _ in 0..BATCHES_PER_ALARM {
-            let batch = match store.next_batch(crate::now(), POSTS_MAX, BYTES_MAX) {
-                Ok(Some(batch)) => batch,
-                Ok(None) => return None,
+            let now = crate::now();
+            let batch = match store.next_batch(now, POSTS_MAX, BYTES_MAX).and_then(|next| self.or_set_aside(store, next, now)) {
+                Ok(Next::Send(batch)) => batch,
+                Ok(Next::Later(delay_ms)) => return Some(delay_ms),
+                Ok(Next::Nothing) => return None,
                 Err(error) => return Some(self.back_off("freezing a batch", &error)),
             };
-            let settings = match Settings::of(&self.env) {
-                Ok(settings) => settings,
-                Err(problem) => return Some(self.back_off("reading the settings", &problem.detail)),
-            };
-            // The batch must be on disk before its first byte leaves: a number is never used for two contents.
-            if let Err(error) = self.state.storage().sync().await {
-                return Some(self.back_off("freezing a batch", &error));
-            }
-            if let Err(problem) = origin::send_batch(&settings, &batch.body, crate::now(), ORIGIN_PATIENCE_MS).await {
-                return Some(self.back_off(&format!("sending batch {} ({})", batch.number, batch.sha256), &problem.detail));
+            if let Err((what, cause)) = self.send(store, &batch).await {
+                return Some(self.back_off(&what, &cause));
             }
             self.failures.set(0);
             self.quiet_until.set(UnixMs(0));
-            if let Err(error) = store.delete_batch(&batch) {
-                return Some(self.back_off("deleting a batch", &error));
-            }
         }
         Some(0)
+    }
+
+    /// When nothing is waiting: a batch that was set aside long enough ago.
+    fn or_set_aside(&self, store: &Store, next: Option<Frozen>, now: UnixMs) -> worker::Result<Next> {
+        if let Some(batch) = next {
+            return Ok(Next::Send(batch));
+        }
+        Ok(match store.oldest_set_aside()? {
+            Some(aside) if now.since(aside.tried_at) >= ASIDE_EVERY_MS => Next::Send(aside.batch),
+            Some(aside) => Next::Later(ASIDE_EVERY_MS - now.since(aside.tried_at)),
+            None => Next::Nothing,
+        })
+    }
+
+    /// Sends one batch and does with it what the answer says. The error tells what failed, and why.
+    async fn send(&self, store: &Store, batch: &Frozen) -> Result<(), (String, String)> {
+        let while_doing = |what: &str| {
+            let what = what.to_owned();
+            move |error: worker::Error| (what, error.to_string())
+        };
+        let settings = Settings::of(&self.env).map_err(|problem| ("reading the settings".to_owned(), problem.detail))?;
+        // The batch must be on disk before its first byte leaves: a number is never used for two contents.
+        self.state.storage().sync().await.map_err(while_doing("freezing a batch"))?;
+        match origin::send_batch(&settings, &batch.body, crate::now(), ORIGIN_PATIENCE_MS).await {
+            Sent::Merged => store.delete_batch(batch).map_err(while_doing("deleting a batch")),
+            Sent::Refused { status } => {
+                let now = crate::now();
+                counters::count(&self.env, "heartbeats", "batch_set_aside", now, 0);
+                let fields = serde_json::json!({
+                    "number": batch.number, "sha256": batch.sha256, "status": status, "bytes": batch.body.len(),
+                });
+                log::error("batch_set_aside", fields);
+                store.set_aside(batch, status, now).map_err(while_doing("setting a batch aside"))
+            }
+            Sent::Again(cause) => Err((format!("sending batch {} ({})", batch.number, batch.sha256), cause)),
+        }
     }
 
     fn back_off(&self, what: &str, error: &dyn std::fmt::Display) -> i64 {
@@ -223,7 +266,22 @@ impl HeartbeatBuffer {
         let [draw] = crate::random::<1>().unwrap_or([128]);
         let delay_ms = ceiling / 2 + ceiling / 2 * i64::from(draw) / 255;
         self.quiet_until.set(crate::now().plus_ms(delay_ms));
-        console_warn!("{what} failed ({failures} in a row), again in {delay_ms} ms: {error}");
+        let cause = error.to_string();
+        log::warn("buffer_backs_off", serde_json::json!({ "what": what, "in_a_row": failures, "again_in_ms": delay_ms, "cause": cause }));
         delay_ms
     }
+}
+
+/// What an alarm does next.
+enum Next {
+    /// Send this.
+    Send(Frozen),
+    /// Nothing before so many milliseconds.
+    Later(i64),
+    /// Nothing.
+    Nothing,
+}
+
+fn failed(what: &str, error: &dyn std::fmt::Display) {
+    log::error("buffer_failed", serde_json::json!({ "what": what, "cause": error.to_string() }));
 }

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use worker::{SqlStorage, SqlStorageValue as Value};
 
-const SCHEMA: [&str; 3] = [
+const SCHEMA: [&str; 4] = [
     "CREATE TABLE IF NOT EXISTS identity (
          one INTEGER PRIMARY KEY CHECK (one = 1),
          epoch TEXT NOT NULL,
@@ -27,6 +27,13 @@ const SCHEMA: [&str; 3] = [
          sha256 TEXT NOT NULL,
          body TEXT NOT NULL
      )",
+    "CREATE TABLE IF NOT EXISTS set_aside (
+         number INTEGER PRIMARY KEY,
+         sha256 TEXT NOT NULL,
+         body TEXT NOT NULL,
+         status INTEGER NOT NULL,
+         tried_at_ms INTEGER NOT NULL
+     )",
 ];
 
 /// A batch whose bytes will never change.
@@ -38,6 +45,14 @@ pub(crate) struct Frozen {
     pub(crate) sha256: String,
     /// `protocol::heartbeat::Batch` as JSON.
     pub(crate) body: String,
+}
+
+/// A batch whose bytes the origin refused.
+pub(crate) struct SetAside {
+    /// It, as it was frozen.
+    pub(crate) batch: Frozen,
+    /// When it was sent last.
+    pub(crate) tried_at: UnixMs,
 }
 
 /// The tables, with running totals so that a post costs no count.
@@ -87,12 +102,12 @@ impl Store {
             let totals = sql.exec(&format!("SELECT COUNT(*) AS rows, COALESCE(SUM(LENGTH(body)), 0) AS bytes FROM {table}"), None)?;
             first(totals.to_array()?)
         };
-        let (posts, batches) = (total("posts")?, total("batches")?);
+        let (posts, batches, aside) = (total("posts")?, total("batches")?, total("set_aside")?);
         Ok(Self {
             sql,
             pending_posts: Cell::new(posts.rows),
             pending_bytes: Cell::new(posts.bytes),
-            frozen_bytes: Cell::new(batches.bytes),
+            frozen_bytes: Cell::new(batches.bytes + aside.bytes),
         })
     }
 
@@ -169,9 +184,43 @@ impl Store {
         Ok(Some(batch))
     }
 
+    /// The one that was sent longest ago of those that were set aside.
+    pub(crate) fn oldest_set_aside(&self) -> worker::Result<Option<SetAside>> {
+        #[derive(Deserialize)]
+        struct Row {
+            number: i64,
+            sha256: String,
+            body: String,
+            tried_at_ms: i64,
+        }
+        let query = "SELECT number, sha256, body, tried_at_ms FROM set_aside ORDER BY tried_at_ms, number LIMIT 1";
+        let rows: Vec<Row> = self.sql.exec(query, None)?.to_array()?;
+        Ok(rows.into_iter().next().map(|Row { number, sha256, body, tried_at_ms }| SetAside {
+            batch: Frozen { number, sha256, body },
+            tried_at: UnixMs(tried_at_ms),
+        }))
+    }
+
+    /// After the origin refused its bytes with `status`. Its number stays its own.
+    pub(crate) fn set_aside(&self, batch: &Frozen, status: u16, now: UnixMs) -> worker::Result<()> {
+        self.sql.exec(
+            "INSERT OR REPLACE INTO set_aside (number, sha256, body, status, tried_at_ms) VALUES (?, ?, ?, ?, ?)",
+            vec![
+                Value::Integer(batch.number),
+                Value::String(batch.sha256.clone()),
+                Value::String(batch.body.clone()),
+                Value::Integer(status.into()),
+                Value::Integer(now.0),
+            ],
+        )?;
+        self.sql.exec("DELETE FROM batches WHERE number = ?", vec![Value::Integer(batch.number)])?;
+        Ok(())
+    }
+
     /// After the origin's 200, and only then.
     pub(crate) fn delete_batch(&self, batch: &Frozen) -> worker::Result<()> {
         self.sql.exec("DELETE FROM batches WHERE number = ?", vec![Value::Integer(batch.number)])?;
+        self.sql.exec("DELETE FROM set_aside WHERE number = ?", vec![Value::Integer(batch.number)])?;
         self.frozen_bytes.set(self.frozen_bytes.get().saturating_sub(batch.body.len()));
         Ok(())
     }
