@@ -1,5 +1,5 @@
 //! What every request may use: keys, clock, shield, services. Built once at the start from the deployment's configuration and
-//! `pingora.yaml`; nothing in it changes afterwards but counters and caches.
+//! `pingora.yaml`; nothing in it changes afterwards but counters, caches and what is revoked.
 
 use std::{
     sync::{Arc, atomic::AtomicBool},
@@ -12,7 +12,7 @@ use platform::{Clock, Config, objects::Objects};
 use protocol::{keys::TokenKeys, session::SessionVerifier};
 
 use crate::{
-    cards::Cards, conf::GatewayConf, metrics::Metrics, play_event::Batches, rates::RateLimits, sheets::Sheets, shield::Shield,
+    cards::Cards, conf::GatewayConf, metrics::Metrics, play_event::Batches, rates::RateLimits, revoked::Revoked, sheets::Sheets, shield::Shield,
     upstream::Services,
 };
 
@@ -30,6 +30,7 @@ pub(crate) struct Gateway {
     pub(crate) cards: Cards,
     pub(crate) batches: Batches,
     pub(crate) rates: RateLimits,
+    pub(crate) revoked: Revoked,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) openapi: Bytes,
     /// A stop has begun.
@@ -54,6 +55,7 @@ impl Gateway {
             sheets: Sheets::new(shield.clone()),
             batches: Batches::new(platform::random_bytes()),
             rates: RateLimits::new(conf.rates.clone()),
+            revoked: Revoked::new(clock.now()),
             draining: AtomicBool::new(false),
             conf,
             clock,

@@ -9,7 +9,8 @@
 //!  edge, players ───► │ proxy (phases) ─► framing ─► routes ─► rates ─► internal  │ ──► identity, catalog, ingest,
 //!                     │       │                                                   │     search, recommend, royalty
 //!                     │       └─► media, manifest, play_event ─► sheets, cards    │
-//!                     │                       └───────► shield (memory, disk) ────│ ──► object store
+//!                     │                   │       └─────► shield (memory, disk) ──│ ──► object store
+//!                     │                   └─► revoked ◄───────── follower ────────│ ◄── identity
 //!                     └───────────────────────────────────────────────────────────┘
 //! ```
 //!
@@ -30,6 +31,7 @@ mod metrics;
 mod play_event;
 mod proxy;
 mod rates;
+mod revoked;
 mod routes;
 mod sheets;
 mod shield;
@@ -42,10 +44,10 @@ use bytes::Bytes;
 use pingora::{
     apps::HttpServerApp,
     server::{RunArgs, Server, configuration::ServerConf},
-    services::listening::Service,
+    services::{background::background_service, listening::Service},
 };
 
-use crate::{conf::GatewayFile, gateway::Gateway, metrics::Admin, proxy::Proxy, stop::Stop};
+use crate::{conf::GatewayFile, gateway::Gateway, metrics::Admin, proxy::Proxy, revoked::Follower, stop::Stop};
 
 /// Serves until SIGTERM (finish what is under way) or SIGINT (at once).
 ///
@@ -81,6 +83,7 @@ pub fn run_until(
     admin.threads = Some(1);
     server.add_service(public);
     server.add_service(admin);
+    server.add_service(background_service("revocations", Follower(gateway.clone())));
     tracing::info!(address, "the gateway listens");
     server.run(RunArgs { shutdown_signal: Box::new(Stop::new(gateway, stop)) });
     Ok(())

@@ -8,7 +8,6 @@ use protocol::{
     Problem, TrackId, admission, conditional, evidence,
     manifest::{self, ManifestInputs},
     playlist, query,
-    revocation::Revocations,
 };
 
 use crate::{
@@ -20,10 +19,14 @@ use crate::{
 /// Answers a manifest path.
 pub(crate) async fn answer(gateway: &Gateway, request: &RequestHeader, path: &str, query_string: Option<&str>) -> Result<Answer, Problem> {
     let now = gateway.clock.now();
-    let revoked = Revocations::default();
-    let session = admission::session(&gateway.token_keys, &gateway.sessions, &revoked, header_text(request, "authorization"), now)?;
+    let authorization = header_text(request, "authorization");
+    let session = gateway
+        .revoked
+        .judged(|revoked| admission::session(&gateway.token_keys, &gateway.sessions, revoked, authorization, now))?;
     let track = track_of(path).ok_or_else(no_such_track)?;
-    let renew = query::argument(query_string, "play").map(|ticket| admission::renewal(&gateway.token_keys, &revoked, &ticket, now)).transpose()?;
+    let renewal = |ticket: Cow<'_, str>| gateway.revoked.judged(|revoked| admission::renewal(&gateway.token_keys, revoked, &ticket, now));
+    let renew = query::argument(query_string, "play").map(renewal).transpose()?;
+    gateway.revoked.judged(|revoked| admission::track(revoked, track, now))?;
     let card = match gateway.cards.get(track).await {
         Ok(Some(card)) => card,
         Ok(None) => return Err(no_such_track()),

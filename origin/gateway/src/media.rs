@@ -11,7 +11,6 @@ use protocol::{
     conditional, manifest,
     media_path::{self, MediaObject},
     playlist,
-    revocation::Revocations,
 };
 
 use crate::{
@@ -27,7 +26,7 @@ const AUDIO: &str = "audio/mp4";
 
 /// Answers a signed media path.
 pub(crate) async fn answer(gateway: &Gateway, request: &RequestHeader, path: &str) -> Result<Answer, Problem> {
-    let admitted = admission::media(&gateway.token_keys, &Revocations::default(), path, gateway.clock.now())?;
+    let admitted = gateway.revoked.judged(|revoked| admission::media(&gateway.token_keys, revoked, path, gateway.clock.now()))?;
     let (claims, object, etag) = (admitted.claims, admitted.object, admitted.etag());
     let sheet = gateway.sheets.get(claims.version).await.map_err(unavailable)?;
     match object {

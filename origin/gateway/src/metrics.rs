@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use pingora::{apps::http_app::ServeHttp, protocols::http::ServerSession};
-use prometheus::{Encoder as _, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, Opts, Registry, TextEncoder};
+use prometheus::{Encoder as _, Gauge, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, Opts, Registry, TextEncoder};
 
-use crate::{gateway::Gateway, health};
+use crate::{gateway::Gateway, health, revoked::Standing};
 
 /// The gateway's instruments.
 pub(crate) struct Metrics {
@@ -19,6 +19,8 @@ pub(crate) struct Metrics {
     shield_memory_bytes: IntGauge,
     shield_disk_bytes: IntGauge,
     media_bytes: IntCounterVec,
+    revocations: IntGauge,
+    revocations_age_seconds: Gauge,
 }
 
 impl Metrics {
@@ -43,8 +45,13 @@ impl Metrics {
             shield_memory_bytes: IntGauge::new("antiphon_gateway_shield_memory_bytes", "Media held in memory.")?,
             shield_disk_bytes: IntGauge::new("antiphon_gateway_shield_disk_bytes", "Media held on disk.")?,
             media_bytes: IntCounterVec::new(Opts::new("antiphon_gateway_answer_bytes_total", "Body bytes sent, by route."), &["route"])?,
+            revocations: IntGauge::new("antiphon_gateway_revocations", "Revocations that playback is judged by.")?,
+            revocations_age_seconds: Gauge::new(
+                "antiphon_gateway_revocations_age_seconds",
+                "Since identity last answered; since the start when it never has. Above 5, revocations are late.",
+            )?,
         };
-        let Self { registry, requests, seconds, in_flight, shield, shield_memory_bytes, shield_disk_bytes, media_bytes } = &metrics;
+        let Self { registry, requests, seconds, in_flight, shield, shield_memory_bytes, shield_disk_bytes, media_bytes, .. } = &metrics;
         registry.register(Box::new(requests.clone()))?;
         registry.register(Box::new(seconds.clone()))?;
         registry.register(Box::new(in_flight.clone()))?;
@@ -52,6 +59,8 @@ impl Metrics {
         registry.register(Box::new(shield_memory_bytes.clone()))?;
         registry.register(Box::new(shield_disk_bytes.clone()))?;
         registry.register(Box::new(media_bytes.clone()))?;
+        registry.register(Box::new(metrics.revocations.clone()))?;
+        registry.register(Box::new(metrics.revocations_age_seconds.clone()))?;
         Ok(metrics)
     }
 
@@ -78,7 +87,9 @@ impl Metrics {
         self.in_flight.get()
     }
 
-    fn text(&self, held: (u64, u64)) -> Vec<u8> {
+    fn text(&self, held: (u64, u64), revoked: &Standing) -> Vec<u8> {
+        self.revocations.set(i64::try_from(revoked.entries).unwrap_or(i64::MAX));
+        self.revocations_age_seconds.set(revoked.age_ms as f64 / 1000.0);
         self.shield_memory_bytes.set(i64::try_from(held.0).unwrap_or(i64::MAX));
         self.shield_disk_bytes.set(i64::try_from(held.1).unwrap_or(i64::MAX));
         let mut text = Vec::new();
@@ -105,7 +116,7 @@ pub(crate) struct Admin(pub(crate) Arc<Gateway>);
 impl ServeHttp for Admin {
     async fn response(&self, session: &mut ServerSession) -> http::Response<Vec<u8>> {
         let (status, content_type, body) = match session.req_header().uri.path() {
-            "/metrics" => (200, "text/plain; version=0.0.4", self.0.metrics.text(self.0.shield.held())),
+            "/metrics" => (200, "text/plain; version=0.0.4", self.0.metrics.text(self.0.shield.held(), &self.0.revoked.standing(self.0.clock.now()))),
             "/healthz" => (200, "application/json", health::alive().into()),
             "/readyz" => {
                 let (status, body) = health::ready(&self.0);

@@ -7,7 +7,6 @@ use bytes::Bytes;
 use protocol::{
     Problem, admission,
     heartbeat::{Batch, PlayEventPost, PostAnswer, StoredPost},
-    revocation::Revocations,
 };
 use serde::Deserialize;
 
@@ -40,8 +39,9 @@ pub(crate) async fn answer(gateway: &Gateway, content_type: Option<&str>, body: 
         return Err(Problem::new(415, "unsupported_media_type", "events are sent as JSON"));
     }
     let post = PlayEventPost::parse(body)?;
-    let claims = admission::heartbeat(&gateway.token_keys, &Revocations::default(), &post.ticket, gateway.clock.now())?;
+    let claims = gateway.revoked.judged(|revoked| admission::heartbeat(&gateway.token_keys, revoked, &post.ticket, gateway.clock.now()))?;
     let (kept, rejected) = post.receive(claims.duration_ms, gateway.clock.now());
+    // `stop` stays null: which plays of an account are under way is known to its buffer at the edge alone.
     let mut told = PostAnswer { accepted: kept.events.len(), rejected, ..PostAnswer::default() };
     if !kept.events.is_empty() {
         let merged = merge(gateway, &gateway.batches.wrap(kept), request_id).await?;

@@ -29,6 +29,7 @@ use crate::{
     metrics::InFlight,
     play_event,
     rates::NO_ADDRESS,
+    revoked,
     routes::{self, BodyLimit, NoRoute, Own, Route, Service, Target},
 };
 
@@ -261,6 +262,7 @@ impl Proxy {
             Target::Here(Own::InternalSheet) => internal::sheet(gateway, path).await?,
             Target::Here(Own::InternalMedia) => internal::range(gateway, path).await?,
             Target::Here(Own::InternalBatch) => internal::batch(gateway, body, &ctx.request_id).await?,
+            Target::Here(Own::InternalRevocations) => revoked::feed(gateway, query)?,
         };
         Ok(Step::Answer(answer))
     }

@@ -45,6 +45,7 @@ pub(crate) enum Own {
     InternalSheet,
     InternalMedia,
     InternalBatch,
+    InternalRevocations,
 }
 
 impl Own {
@@ -61,6 +62,7 @@ impl Own {
             InternalSheet => "internal_sheet",
             InternalMedia => "internal_media",
             InternalBatch => "internal_batch",
+            InternalRevocations => "internal_revocations",
         }
     }
 }
@@ -135,6 +137,8 @@ const ROUTES: &[Route] = &[
     route(ANY, "/v1/sessions", To(Identity)),
     route(ANY, "/v1/sessions/*", To(Identity)),
     route(GET, "/.well-known/jwks.json", To(Identity)),
+    route(&[Method::GET, Method::POST], "/v1/revocations", To(Identity)),
+    route(&[Method::DELETE], "/v1/revocations/{kind}/{id}", To(Identity)),
     // An artist's work.
     route(ANY, "/v1/ingest/*", To(Ingest)),
     route(GET, "/v1/me/tracks", To(Ingest)),
@@ -158,6 +162,7 @@ const ROUTES: &[Route] = &[
     route(GET, "/internal/sheets/{version}", Here(InternalSheet)),
     route(GET, "/internal/media/{version}/{rung}/{range}", Here(InternalMedia)),
     Route { body: BodyLimit::Batch, ..route(POST, "/internal/batches", Here(InternalBatch)) },
+    route(GET, "/internal/revocations", Here(InternalRevocations)),
 ];
 
 /// Why no line fits.
@@ -223,6 +228,9 @@ mod tests {
             ("POST", "/v1/sessions/refresh", To(Identity)),
             ("DELETE", "/v1/sessions", To(Identity)),
             ("GET", "/.well-known/jwks.json", To(Identity)),
+            ("POST", "/v1/revocations", To(Identity)),
+            ("DELETE", "/v1/revocations/play/0190", To(Identity)),
+            ("GET", "/internal/revocations", Here(InternalRevocations)),
             ("POST", "/v1/ingest/upload", To(Ingest)),
             ("GET", "/v1/me/tracks", To(Ingest)),
             ("PUT", "/v1/me/tracks/0190/splits", To(Royalty)),

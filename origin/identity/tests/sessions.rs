@@ -1,50 +1,12 @@
 //! Accounts and sessions over HTTP, on a real PostgreSQL.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, missing_docs, reason = "tests")]
 
-use identity::{Identity, ensure_account};
-use platform::{Clock, Keys, testing};
-use protocol::{Plan, Role, UnixMs};
+mod service;
+
+use identity::ensure_account;
+use protocol::{Plan, Role};
 use serde_json::{Value, json};
-
-const NOW: UnixMs = UnixMs(1_795_556_280_000);
-
-struct Service {
-    base: String,
-    clock: Clock,
-    keys: Keys,
-    database: testing::TestDatabase,
-    http: reqwest::Client,
-}
-
-impl Service {
-    async fn start() -> Self {
-        let database = testing::postgres().await;
-        let (clock, keys) = (Clock::fixed(NOW), database.config().keys().unwrap());
-        let identity = Identity::new(database.pool("identity"), &keys, clock.clone()).unwrap();
-        let base = testing::serve_here("identity", identity::router(identity)).await;
-        Self { base, clock, keys, database, http: reqwest::Client::new() }
-    }
-
-    async fn post(&self, path: &str, body: Value) -> (u16, Value) {
-        let answer = self.http.post(format!("{}{path}", self.base)).json(&body).send().await.unwrap();
-        (answer.status().as_u16(), answer.json().await.unwrap())
-    }
-
-    async fn sign_up(&self, email: &str, role: &str) -> Value {
-        let body = json!({"email": email, "password": "correct horse", "name": "Ada", "role": role, "country": "DE"});
-        let (status, account) = self.post("/v1/accounts", body).await;
-        assert_eq!(status, 201, "{account}");
-        account
-    }
-
-    async fn log_in(&self, email: &str, password: &str) -> (u16, Value) {
-        self.post("/v1/sessions", json!({"email": email, "password": password})).await
-    }
-
-    async fn refresh(&self, token: &Value) -> (u16, Value) {
-        self.post("/v1/sessions/refresh", json!({"refresh_token": token})).await
-    }
-}
+use service::{NOW, Service};
 
 #[tokio::test]
 async fn a_listener_signs_up_logs_in_and_is_known_by_the_public_keys() {

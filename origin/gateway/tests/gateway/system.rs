@@ -1,5 +1,5 @@
-//! A gateway on a free port, with small real services behind it: an object store that counts its reads, a catalogue, a royalty service
-//! and a search service. Everything speaks HTTP over loopback.
+//! A gateway on a free port, with small real services behind it: an object store that counts its reads, a catalogue, a royalty service,
+//! a search service and an identity service that has nothing but a feed of revocations. Everything speaks HTTP over loopback.
 
 use std::{
     collections::HashMap,
@@ -16,7 +16,7 @@ use std::{
 use axum::{
     Router,
     body::Bytes,
-    extract::{Path as UrlPath, Request, State},
+    extract::{Path as UrlPath, Query, Request, State},
     http::{HeaderMap, StatusCode, header},
     response::{IntoResponse as _, Response},
     routing::{any, get, post},
@@ -24,6 +24,7 @@ use axum::{
 use platform::{Config, Keys};
 use protocol::{
     AccountId, MediaVersion, Plan, PlayId, Role, Rung, RungSet, TrackId, UnixMs, edge_auth,
+    revocation::{Entry, FeedPage, Kind, LIFE_MS, Subject},
     session::Session,
     sheet::{Card, CardState, Loudness, Sheet, SheetRung},
     token::{self, Claims, Purpose},
@@ -43,6 +44,8 @@ pub struct Behind {
     pub store_delay_ms: AtomicU64,
     pub catalog_down: AtomicBool,
     pub royalty_down: AtomicBool,
+    pub identity_down: AtomicBool,
+    pub revocations: Mutex<Vec<Entry>>,
     pub batches: Mutex<Vec<Vec<u8>>>,
     pub card_headers: Mutex<Option<HeaderMap>>,
     pub card: Option<Card>,
@@ -71,6 +74,7 @@ impl System {
         let catalog = serve(Router::new().route("/internal/cards/{track}", get(read_card)).fallback(any(echo)), &behind).await;
         let royalty = serve(Router::new().route("/internal/batches", post(merge)).fallback(any(echo)), &behind).await;
         let search = serve(Router::new().fallback(any(echo)), &behind).await;
+        let identity = serve(Router::new().route("/internal/revocations", get(read_revocations)).fallback(any(echo)), &behind).await;
         let (address, admin, nobody) = (free_address(), free_address(), free_address());
         let sets = [
             ("keys.dir", dir.join("keys").display().to_string()),
@@ -80,8 +84,8 @@ impl System {
             ("listen.gateway_admin", admin.clone()),
             ("listen.catalog", catalog),
             ("listen.royalty", royalty),
-            ("listen.search", search.clone()),
-            ("listen.identity", search),
+            ("listen.search", search),
+            ("listen.identity", identity),
             // No one listens there.
             ("listen.recommend", nobody.clone()),
             ("listen.ingest", nobody),
@@ -148,6 +152,11 @@ impl System {
 
     /// A token for the test's media version.
     pub fn token(&self, purpose: Purpose, expires_at: UnixMs) -> String {
+        self.token_of(PlayId::v7(now(), [1; 10]), purpose, expires_at)
+    }
+
+    /// [`Self::token`] of a play that the test knows.
+    pub fn token_of(&self, play: PlayId, purpose: Purpose, expires_at: UnixMs) -> String {
         let claims = Claims {
             purpose,
             plan: Plan::Free,
@@ -156,7 +165,7 @@ impl System {
             buffer: 1,
             expires_at,
             duration_ms: 8_000,
-            play: PlayId::v7(now(), [1; 10]),
+            play,
             track: track(),
             version: VERSION,
             pseudonym: self.keys.token.pseudonym(account()),
@@ -182,6 +191,14 @@ impl System {
             expires_at: now().plus_ms(900_000),
             play_until: now().plus_ms(3_600_000),
         })
+    }
+
+    /// Adds to identity's feed.
+    pub fn revoke(&self, kind: Kind, subject: impl Into<Subject>) {
+        let mut revocations = self.behind.revocations.lock().unwrap();
+        let (seq, at_ms) = (revocations.len() as i64 + 1, now());
+        let until_ms = at_ms.plus_ms(LIFE_MS);
+        revocations.push(Entry { seq, kind, subject: subject.into(), at_ms, lifted_at_ms: None, until_ms });
     }
 
     pub fn store_reads(&self) -> u64 {
@@ -214,7 +231,7 @@ pub fn track() -> TrackId {
     TrackId::v7(UnixMs(1_795_556_280_000), [2; 10])
 }
 
-fn account() -> AccountId {
+pub fn account() -> AccountId {
     AccountId::v7(UnixMs(1_795_556_280_000), [3; 10])
 }
 
@@ -328,4 +345,23 @@ async fn echo(request: Request) -> Response {
         "method": parts.method.as_str(), "path": parts.uri.path(), "query": query, "headers": headers, "body_bytes": body.len(),
     }))
     .into_response()
+}
+
+async fn read_revocations(State(behind): State<Arc<Behind>>, Query(from): Query<HashMap<String, i64>>) -> Response {
+    let (after, wait_ms) = (from["after"], from["wait_ms"]);
+    for _ in 0..=wait_ms / 5 {
+        if behind.identity_down.load(Ordering::SeqCst) {
+            return StatusCode::SERVICE_UNAVAILABLE.into_response();
+        }
+        let page = {
+            let revocations = behind.revocations.lock().unwrap();
+            let entries: Vec<_> = revocations.iter().filter(|entry| entry.seq > after).copied().collect();
+            FeedPage { head: revocations.len() as i64, entries }
+        };
+        if !page.entries.is_empty() {
+            return axum::Json(page).into_response();
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    axum::Json(FeedPage { head: after, entries: Vec::new() }).into_response()
 }
