@@ -1,6 +1,9 @@
 // Serves the built Worker on this machine, under the control of a supervisor.
 //
 //   node edge/serve.mjs --port 8787 --state .antiphon/edge --vars vars.json [--host 127.0.0.1] [--assets web/dist] [--config wrangler.toml]
+//                       [--entry MODULE]
+//
+// --entry is a module that stands before the Worker and imports it as ./index.js: a test's way to make the platform fail.
 //
 // Its bindings come from wrangler.toml through wrangler itself, its variables (secrets too) from the JSON file --vars,
 // its code from edge/build. It runs the workerd that the pinned wrangler ships, through the Miniflare inside it.
@@ -49,6 +52,17 @@ function log(message, fields = {}) {
   process.stderr.write(`${JSON.stringify({ level: "info", role: "edge", message, ...fields })}\n`);
 }
 
+/** A line of the Worker's console is a JSON object: it passes as it is. What the runtime itself says is text. */
+function workerLine({ level, message }) {
+  try {
+    const line = JSON.parse(message);
+    if (typeof line.event === "string") return log(line.event, { source: "worker", ...line });
+  } catch {
+    // Not ours.
+  }
+  log(message, { level, source: "runtime" });
+}
+
 function readArguments() {
   const { values } = parseArgs({
     options: {
@@ -58,6 +72,7 @@ function readArguments() {
       vars: { type: "string" },
       assets: { type: "string" },
       config: { type: "string", default: path.join(ROOT, "wrangler.toml") },
+      entry: { type: "string" },
     },
   });
   const port = Number(values.port);
@@ -109,6 +124,7 @@ async function serve(options) {
     delete worker.assets;
   }
   const bundle = path.dirname(main);
+  const entry = options.entry ? [{ type: "ESModule", path: path.join(bundle, "entry.mjs"), contents: readFileSync(options.entry, "utf8") }] : [];
   const miniflare = new Miniflare(
     convertV4MiniflareOptions({
       host: options.host,
@@ -117,7 +133,7 @@ async function serve(options) {
       logRequests: false,
       cf: false,
       resourcePersistencePath: path.join(options.state, "persist"),
-      handleStructuredLogs: ({ level, message }) => log(message, { level, source: "worker" }),
+      handleStructuredLogs: workerLine,
       workers: [
         {
           ...worker,
@@ -125,6 +141,7 @@ async function serve(options) {
           bindings: { ...worker.bindings, ...readVariables(options.vars) },
           modulesRoot: bundle,
           modules: [
+            ...entry,
             { type: "ESModule", path: main },
             { type: "CompiledWasm", path: path.join(bundle, "index_bg.wasm") },
           ],

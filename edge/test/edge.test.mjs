@@ -4,57 +4,34 @@
 
 import assert from "node:assert/strict";
 import { randomUUID } from "node:crypto";
-import http from "node:http";
 import { after, before, beforeEach, test } from "node:test";
 import { gunzipSync } from "node:zlib";
 
+import { beat, client, code } from "./client.mjs";
 import * as origin from "./gateway.mjs";
 import { freePort, place, serve, until } from "./launcher.mjs";
 
-let gateway, home, edge;
+let gateway, home, edge, ask, play, post;
 
 before(async () => {
   gateway = await origin.start();
   home = place(gateway.url);
   edge = await serve(home, await freePort());
+  ({ ask, play, post } = client(edge));
 });
 after(async () => {
   await edge?.stop();
   await gateway?.stop();
   home?.remove();
 });
-beforeEach(() => Object.assign(gateway, { down: false, refuse: false, requests: [], batches: [], attempts: [] }));
-
-/** A request of which nothing is decoded or followed on the way. */
-function ask(path, { method = "GET", headers = {}, body } = {}) {
-  return new Promise((resolve, reject) => {
-    const request = http.request(`${edge.url}${path}`, { method, headers }, async (response) => {
-      const chunks = [];
-      for await (const chunk of response) chunks.push(chunk);
-      const bytes = Buffer.concat(chunks);
-      resolve({ status: response.statusCode, headers: response.headers, bytes, text: () => bytes.toString(), json: () => JSON.parse(bytes) });
-    });
-    request.on("error", reject);
-    request.end(body);
-  });
-}
-
-async function play(options = {}) {
-  const answer = await ask(`/v1/tracks/${origin.TRACK}/manifest`, { headers: { authorization: origin.session(options), accept: "application/json", ...options.headers } });
-  assert.equal(answer.status, 200, answer.text());
-  return answer.json();
-}
-
-const post = (ticket, events, sender = "s1") => ask("/v1/me/play-event", { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify({ ticket, sender, events }) });
-const beat = (seq, from_ms, to_ms, kind = "progress") => ({ seq, kind, from_ms, to_ms, muted: false, background: false });
-const code = (answer) => [answer.status, answer.json().code];
+beforeEach(() => Object.assign(gateway, { down: false, refuse: undefined, requests: [], batches: [], attempts: [] }));
 
 test("a manifest is an HLS playlist that leads to media without another header", async () => {
   const answer = await ask(`/v1/tracks/${origin.TRACK}/manifest`, { headers: { authorization: origin.session() } });
   assert.equal(answer.status, 200, answer.text());
   assert.equal(answer.headers["content-type"], "application/vnd.apple.mpegurl");
   assert.equal(answer.headers["cache-control"], "private, no-store");
-  assert.match(answer.headers["server-timing"], /^choice;desc="aac-128/);
+  assert.match(answer.headers["server-timing"], /^choice;desc="Starts at AAC 128/);
   assert.match(answer.headers["antiphon-play"], /^[0-9a-f-]{36}$/);
   assert.ok(answer.headers["antiphon-ticket"]);
   assert.equal(answer.headers["access-control-allow-origin"], "*");
@@ -112,7 +89,7 @@ test("segments come once from the shield and then from the cache, under one key 
   assert.equal(gateway.count("/internal/media/"), asked, "a hit asks nobody");
   gateway.down = true;
   assert.equal((await ask(url(one, 1))).status, 200, "cached music plays while the origin is down");
-  const away = await ask(url(one, 2));
+  const away = await ask(url(one, 0).replace("aac-256", "aac-64"));
   assert.deepEqual(code(away), [503, "origin_unreachable"]);
   assert.ok(away.headers["retry-after"]);
 });
@@ -206,13 +183,13 @@ test("a post that cannot be kept is refused whole", async () => {
 });
 
 test("while the origin refuses, a frozen batch is sent again with the same bytes, and nothing is lost", async () => {
-  gateway.refuse = true;
+  gateway.refuse = 503;
   const { play: { ticket } } = await play();
   await post(ticket, [beat(0, 0, 0, "start")]);
   await until(() => gateway.attempts.length >= 2, "two attempts");
   await post(ticket, [beat(1, 0, 1_000)]);
   assert.equal(new Set(gateway.attempts).size, 1, "the same bytes each time");
-  gateway.refuse = false;
+  gateway.refuse = undefined;
   await until(() => gateway.batches.flatMap(({ posts }) => posts).length === 2, "both posts");
   const [one, two] = gateway.batches;
   assert.equal(one.epoch, two.epoch);

@@ -7,6 +7,8 @@ export const EDGE_SECRET = randomBytes(32).toString("hex");
 export const TRACK = "01931a2b-3c4d-7e5f-8a6b-7c8d9e0f1a2b";
 const VERSION = "ab".repeat(16);
 const RUNGS = ["aac-64", "aac-128", "aac-256"];
+/** Entries of a page of the feed (protocol::revocation::PAGE_MAX). */
+export const FEED_PAGE = 2_000;
 const INIT_BYTES = 700;
 const SEGMENT_BYTES = [20_000, 60_000, 30_001];
 
@@ -39,9 +41,39 @@ const sheet = {
   })),
 };
 
-/** Starts the stand-in on a free port. `refuse` makes it answer 503 to batches; `requests` counts by path. */
+export const init = (rung) => file(rung).subarray(0, INIT_BYTES);
+
+/** What a token says, by its layout (docs/token.md), as the feed of revocations names it. */
+export function subjects(token) {
+  const bytes = Buffer.from(token, "base64url");
+  const hex = (offset) => bytes.subarray(offset, offset + 16).toString("hex");
+  return { play: hex(17), track: hex(33), account: hex(65) };
+}
+
+/**
+ * Starts the stand-in on a free port. Each of these a test may set: `down` drops every connection; `refuse` is a status that batches get instead
+ * of being taken; `feedDown` answers 503 to the feed; `held` is a prefix of paths whose requests wait for `release()`. `requests` tells what came.
+ */
 export async function start() {
-  const gateway = { card: { state: "published", territories: null }, refuse: false, down: false, requests: [], batches: [], attempts: [] };
+  const gateway = {
+    card: { state: "published", territories: null }, refuse: undefined, down: false, feedDown: false, held: undefined,
+    requests: [], batches: [], attempts: [], feed: [],
+  };
+  let waiting = [];
+  gateway.waiting = () => waiting.length;
+  gateway.release = () => {
+    gateway.held = undefined;
+    waiting.forEach((go) => go());
+    waiting = [];
+  };
+  /** Revokes a thing, or with `lifted` lifts that. */
+  gateway.revoke = (kind, subject, lifted = false) => {
+    const now = Date.now();
+    gateway.feed = gateway.feed.filter((entry) => entry.subject !== subject);
+    const seq = Math.max(gateway.head() + 1, now * 1000);
+    gateway.feed.push({ seq, kind, subject, at_ms: now, lifted_at_ms: lifted ? now : null, until_ms: now + 345_600_000 });
+  };
+  gateway.head = () => gateway.feed.at(-1)?.seq ?? 0;
 
   function signatureHolds(request, body) {
     const match = /^t=(\d+),s=([0-9a-f]{64})$/.exec(request.headers["antiphon-edge"] ?? "");
@@ -56,9 +88,15 @@ export async function start() {
     const json = { "content-type": "application/json" };
     if (request.url === "/internal/batches") {
       gateway.attempts.push(body.toString());
-      if (gateway.refuse) return [503, {}, ""];
+      if (gateway.refuse) return [gateway.refuse, { "content-type": "application/problem+json" }, JSON.stringify({ status: gateway.refuse, code: "refused" })];
       gateway.batches.push(JSON.parse(body));
       return [200, json, JSON.stringify({ outcome: "merged", counted: 0, duplicate: 0, quarantined: 0 })];
+    }
+    const feed = /^\/internal\/revocations\?after=(\d+)$/.exec(request.url);
+    if (feed) {
+      if (gateway.feedDown) return [503, {}, ""];
+      const entries = gateway.feed.filter(({ seq }) => seq > Number(feed[1])).slice(0, FEED_PAGE);
+      return [200, json, JSON.stringify({ head: gateway.head(), entries })];
     }
     if (request.url === `/internal/cards/${TRACK}`) {
       return [200, json, JSON.stringify({ track: TRACK, version: VERSION, title: "A title", release_at_ms: null, album_gain_cdb: null, ...gateway.card })];
@@ -82,6 +120,7 @@ export async function start() {
     const body = Buffer.concat(chunks);
     gateway.requests.push({ method: request.method, path: request.url, headers: request.headers, body: body.toString() });
     if (gateway.down) return request.socket.destroy();
+    if (gateway.held && request.url.startsWith(gateway.held)) await new Promise((go) => waiting.push(go));
     if (request.url.startsWith("/internal/")) {
       const [status, headers, answer] = internal(request, body);
       response.writeHead(status, { ...headers, "content-length": Buffer.byteLength(answer) }).end(answer);

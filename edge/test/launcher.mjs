@@ -33,16 +33,22 @@ export function place(gatewayUrl) {
   return { state, vars, remove: () => rmSync(state, { recursive: true, force: true }) };
 }
 
-/** Starts an edge in `place`. */
-export async function serve({ state, vars }, port) {
+/** Starts an edge in `place`; `entry` is a module that stands before the Worker. What it logs gathers in `lines`. */
+export async function serve({ state, vars }, port, entry) {
   const args = [SERVE, "--port", String(port), "--state", state, "--vars", vars, "--assets", fileURLToPath(new URL("assets", import.meta.url))];
-  const child = spawn(process.execPath, args, { stdio: ["ignore", "pipe", process.env.EDGE_TEST_LOG ? "inherit" : "ignore"] });
+  if (entry) args.push("--entry", entry);
+  const child = spawn(process.execPath, args, { stdio: ["ignore", "pipe", "pipe"] });
+  const lines = [];
+  createInterface({ input: child.stderr }).on("line", (line) => {
+    lines.push(line);
+    if (process.env.EDGE_TEST_LOG) process.stderr.write(`${line}\n`);
+  });
   const exited = once(child, "exit");
   const ready = await Promise.race([
     once(createInterface({ input: child.stdout }), "line").then(([line]) => JSON.parse(line)),
     exited.then(([code]) => { throw new Error(`the launcher ended with ${code}`); }),
   ]);
-  return { ...ready, child, exited, stop: async () => { child.kill("SIGTERM"); return (await exited)[0]; } };
+  return { ...ready, child, lines, exited, stop: async () => { child.kill("SIGTERM"); return (await exited)[0]; } };
 }
 
 export function alive(pid) {

@@ -39,7 +39,7 @@ test("when the launcher is killed the runtime goes too, and the port is free aga
 });
 
 test("what was acknowledged before a kill reaches the origin after it, under the same epoch and numbers without gaps", async () => {
-  gateway.refuse = true;
+  gateway.refuse = 503;
   let edge = await serve(home, port);
   const manifest = await fetch(`${edge.url}/v1/tracks/${origin.TRACK}/manifest`, { headers: { authorization: origin.session(), accept: "application/json" } });
   const { play: { ticket } } = await manifest.json();
@@ -58,7 +58,7 @@ test("what was acknowledged before a kill reaches the origin after it, under the
     await edge.exited;
     edge = await serve(home, port);
   }
-  gateway.refuse = false;
+  gateway.refuse = undefined;
   // Nothing wakes the buffer but the alarm in its storage.
   const names = () => new Set(gateway.batches.flatMap(({ posts }) => posts).flatMap(({ events }) => events).map(({ seq }) => seq));
   await until(() => names().size >= acknowledged, `${acknowledged} acknowledged events`, 60_000);
