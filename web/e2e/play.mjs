@@ -1,15 +1,17 @@
 // The page in a real browser, against a real system: log in, find a song, hear 35 seconds of it, and see the listen counted. With
-// ANTIPHON_KILL_EDGE=1 the edge then dies mid-song, and the music must go on beyond what was buffered.
+// ANTIPHON_KILL_EDGE=1 first the gateway and then the edge die mid-song, and the music must go on beyond what was buffered.
 //
 //   ANTIPHON_RUN_JSON=.antiphon/run.json node e2e/play.mjs
 import assert from 'node:assert/strict';
 import { AxeBuilder } from '@axe-core/playwright';
 import { enter, step, tell } from './browser.mjs';
-import { api, holdEdgeDown, logIn, longestTrack, run, until } from './system.mjs';
+import { api, backUp, holdDown, logIn, longestTrack, run, until } from './system.mjs';
 
 const HEARD_MS = 35_000;
 /** Seconds the player may buffer ahead, so that a dead edge is felt soon. */
 const MAX_BUFFER_S = 6;
+/** A minute of music. */
+const KEPT_SEGMENTS = 10;
 
 await tell('play', async (page) => {
   /** Requests for segments, by the base they went to. */
@@ -31,6 +33,15 @@ await tell('play', async (page) => {
       const ends = Array.from({ length: element.buffered.length }, (_, i) => element.buffered.end(i));
       return { at: element.currentTime, bufferedTo: Math.max(0, ...ends), paused: element.paused, volume: element.volume };
     });
+
+  /** Someone else has heard the beginning of this song, so the edge keeps it, in each quality. */
+  const keptByTheEdge = async () => {
+    const { playlist_url, allowed } = await api(`/v1/tracks/${track.id}/manifest`, { token });
+    const base = run.edge + playlist_url.replace(/[^/]*$/, '');
+    const names = allowed.flatMap((rung) => ['init.mp4', ...Array.from({ length: KEPT_SEGMENTS }, (_, n) => `${n}.m4s`)].map((name) => `${base}${rung}/${name}`));
+    for (const name of names) await (await fetch(name)).arrayBuffer();
+    await Promise.all(allowed.map(async (rung) => await (await fetch(`${base}${rung}.m3u8`)).text()));
+  };
 
   const token = await logIn(run.accounts.listener);
   const track = await longestTrack(token);
@@ -63,6 +74,22 @@ await tell('play', async (page) => {
     }
     await page.setViewportSize({ width: 1280, height: 720 });
   });
+
+  if (process.env.ANTIPHON_KILL_EDGE === '1') {
+    await keptByTheEdge();
+    const release = holdDown('gateway');
+    try {
+      await step('the gateway dies mid-song and the music goes on, from what the edge has', async () => {
+        const [before, killed] = [await audio(), Date.now()];
+        await until('the playhead beyond what was buffered', async () => (await audio()).at > before.bufferedTo + 2, { within_ms: 30_000, every_ms: 100 });
+        const asked = segments.filter(({ at }) => at >= killed);
+        assert.deepEqual([...new Set(asked.map(({ base }) => base))], [run.edge]);
+      });
+    } finally {
+      release();
+      await backUp('gateway');
+    }
+  }
 
   await step(`${HEARD_MS / 1000} seconds are heard in as many`, async () => {
     const from = await audio();
@@ -113,7 +140,7 @@ await tell('play', async (page) => {
 
   if (process.env.ANTIPHON_KILL_EDGE === '1') {
     const gateway = new URL(run.gateway).origin;
-    const release = holdEdgeDown();
+    const release = holdDown('edge');
     try {
       await step('the edge dies mid-song and the music goes on', async () => {
         const [before, killed] = [await audio(), Date.now()];

@@ -4,23 +4,22 @@ import { createServer } from 'node:http';
 import { createRequire } from 'node:module';
 
 const installed = createRequire(import.meta.url);
-const FILES = {
-  '/hls.js': installed.resolve('hls.js/dist/hls.js'),
-  '/shaka.js': installed.resolve('shaka-player/dist/shaka-player.compiled.debug.js'),
+const PLAYERS = {
+  hls: installed.resolve('hls.js/dist/hls.js'),
+  shaka: installed.resolve('shaka-player/dist/shaka-player.compiled.debug.js'),
 };
 
-/** `?player=hls` or `?player=shaka`. */
-const PAGE = `<!doctype html><meta charset="utf-8"><title>A stock player</title><link rel="icon" href="data:,">
-<audio controls></audio><script src="/hls.js"></script><script src="/shaka.js"></script><script>(${page})()</script>`;
+const html = (name) => `<!doctype html><meta charset="utf-8"><title>A stock player</title><link rel="icon" href="data:,">
+<audio controls></audio><script src="/${name}.js"></script><script>(${page})()</script>`;
 
-/** Serves the page until `close`. */
+/** Serves `/hls` and `/shaka` until `close`. */
 export async function servePlayers() {
   const server = createServer((request, response) => {
-    const { pathname } = new URL(request.url, 'http://localhost');
-    const file = FILES[pathname];
-    response.setHeader('content-type', file ? 'text/javascript' : 'text/html');
-    if (file) createReadStream(file).pipe(response);
-    else response.end(PAGE);
+    const [, name, script] = /^\/([a-z]+)(\.js)?$/.exec(request.url) ?? [];
+    const known = Object.hasOwn(PLAYERS, name ?? '');
+    response.writeHead(known ? 200 : 404, { 'content-type': script ? 'text/javascript' : 'text/html' });
+    if (known && script) createReadStream(PLAYERS[name]).pipe(response);
+    else response.end(known ? html(name) : '');
   });
   await new Promise((resolve) => server.listen(0, '127.0.0.1', resolve));
   return { origin: `http://127.0.0.1:${server.address().port}`, close: () => server.close() };

@@ -5,7 +5,7 @@
 import assert from 'node:assert/strict';
 import { step, tell } from './browser.mjs';
 import { servePlayers } from './players.mjs';
-import { api, holdEdgeDown, logIn, longestTrack, run, until } from './system.mjs';
+import { api, backUp, holdDown, logIn, longestTrack, run, until } from './system.mjs';
 
 /** The music runs this much faster, so that boundaries come sooner. */
 const RATE = 3;
@@ -13,6 +13,11 @@ const RATE = 3;
 const AHEAD_S = 8;
 /** Boundaries of rungs lie within a sample of each other. */
 const SLACK_S = 0.05;
+
+/** The line on which the edge dies. */
+const LINE_BPS = 800_000;
+/** What a player holds when it does, s. */
+const IN_HAND_S = 6;
 
 const token = await logIn(run.accounts.listener);
 const track = await longestTrack(token);
@@ -27,8 +32,8 @@ async function newPlay() {
   return { url: run.edge + manifest.playlist_url, rungs: manifest.allowed, begins };
 }
 
-/** A page with one stock player on a new play, and the segments that it asked for. */
-async function open(page, name, origin) {
+/** A page with one stock player on a new play, and the segments that it asked for. `line_bps` narrows its line to the service. */
+async function open(page, name, origin, line_bps = null) {
   const segments = [];
   const complaints = [];
   page.on('console', (message) => ['warning', 'error'].includes(message.type()) && complaints.push(message.text()));
@@ -38,7 +43,8 @@ async function open(page, name, origin) {
     if (rung) segments.push({ base: url.origin, rung, n: Number(n), at: Date.now() });
   });
   const play = await newPlay();
-  await page.goto(`${origin}/?player=${name}`);
+  await page.goto(`${origin}/${name}`);
+  if (line_bps !== null) await narrow(page, line_bps / 8);
   await page.evaluate(([name, url]) => window.stock.start(name, url), [name, play.url]);
   const state = () => page.evaluate(() => window.stock.state());
   const beyond = (at, within_ms = 20_000) =>
@@ -48,6 +54,12 @@ async function open(page, name, origin) {
     return (around(ranges, at)?.[1] ?? at) - at;
   };
   return { ...play, segments, complaints, state, beyond, ahead };
+}
+
+async function narrow(page, bytes_a_second) {
+  const line = await page.context().newCDPSession(page);
+  await line.send('Network.enable');
+  await line.send('Network.emulateNetworkConditions', { offline: false, latency: 20, downloadThroughput: bytes_a_second, uploadThroughput: bytes_a_second });
 }
 
 const around = (ranges, at) => ranges.find(([start, end]) => start <= at && at <= end);
@@ -98,6 +110,40 @@ function story(name, origin) {
   };
 }
 
+/** Content steering: the playlist names the gateway as the other pathway, and a player that knows the draft takes it when the edge is gone. */
+function steering(origin) {
+  return async (page) => {
+    const player = await step('hls plays from the edge, on a line too narrow to bring the whole song at once', async () => {
+      const player = await open(page, 'hls', origin, LINE_BPS);
+      await player.beyond(0.5);
+      await until(`${IN_HAND_S} s in hand`, async () => (await player.ahead()) > IN_HAND_S, { within_ms: 20_000, every_ms: 50 });
+      assert.ok(player.segments.every(({ base }) => base === run.edge));
+      return player;
+    });
+
+    const release = holdDown('edge');
+    try {
+      await step('the edge dies mid-song, and the music goes on along the other pathway', async () => {
+        const killed = Date.now();
+        const { at, ranges } = await player.state();
+        const end = around(ranges, at)[1];
+        assert.ok(end + 5 < track.duration_ms / 1000, `the song (${track.duration_ms} ms) is too short for this test`);
+        await player.beyond(end + 2, 60_000);
+        await oneRange(player, at);
+        const { dry, said } = await player.state();
+        assert.deepEqual(dry, [], 'the music stalled');
+        assert.ok(!said.some((words) => words.includes('fatal')), said.join('; '));
+        const saved = player.segments.find(({ base }) => base === new URL(run.gateway).origin);
+        console.log(`     the gateway's first segment was asked for ${((saved.at - killed) / 1000).toFixed(1)} s after the edge died, with ${(end - at).toFixed(0)} s in hand`);
+      });
+    } finally {
+      release();
+      await backUp('edge');
+    }
+  };
+}
+
 const { origin, close } = await servePlayers();
 for (const name of ['hls', 'shaka']) if (wanted(name)) await tell(`stock-${name}`, story(name, origin));
+if (wanted('steering') && process.env.ANTIPHON_KILL_EDGE === '1') await tell('stock-steering', steering(origin));
 close();

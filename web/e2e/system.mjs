@@ -47,10 +47,10 @@ export async function until(what, condition, { within_ms, every_ms = 500 }) {
   }
 }
 
-/** Keeps the edge dead: its supervisor starts it again, under a new process id that run.json then names. */
-export function holdEdgeDown() {
+/** Keeps the edge or the gateway dead: its supervisor starts it again, under a new process id that run.json then names. */
+export function holdDown(part) {
   const kill = () => {
-    for (const pid of edgeProcesses()) {
+    for (const pid of processes(part)) {
       try {
         process.kill(pid, 'SIGKILL');
       } catch {
@@ -63,15 +63,20 @@ export function holdEdgeDown() {
   return () => clearInterval(timer);
 }
 
-/** The runtime that run.json names, and what listens on the edge's port now, should run.json lag behind. */
-function edgeProcesses() {
+/** Waits until it answers again. */
+export async function backUp(part) {
+  await until(`the ${part} back up`, async () => (await fetch(`${run[part]}/healthz`)).ok, { within_ms: 30_000 });
+}
+
+/** What run.json names, and what listens on the part's port now, should run.json lag behind. */
+function processes(part) {
   let named = [];
   try {
-    named = readRun().parts.filter(({ name }) => name === 'edge').map(({ pid }) => pid);
+    named = readRun().parts.filter(({ name }) => name === part).map(({ pid }) => pid);
   } catch {
     // run.json is being replaced
   }
-  return [...new Set([...named, ...listeners(new URL(run.edge).port)])].filter((pid) => pid > 1 && pid !== process.pid);
+  return [...new Set([...named, ...listeners(new URL(run[part]).port)])].filter((pid) => pid > 1 && pid !== process.pid);
 }
 
 function listeners(port) {

@@ -55,6 +55,11 @@ export class Ahead<T extends Closable> {
     return prepared;
   }
 
+  /** Whether a song waits that could begin now. */
+  get ready(): boolean {
+    return this.#prepared?.ready ?? false;
+  }
+
   drop(): void {
     const prepared = this.#prepared;
     this.#prepared = null;

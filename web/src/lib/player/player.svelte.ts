@@ -12,6 +12,7 @@ import type { Manifest, Track } from '../types';
 import { Ahead, isNear } from './ahead';
 import { Deck } from './deck';
 import { recallDataSaver, rememberDataSaver, type Evidence } from './evidence';
+import { Handover, isEnding } from './handover';
 import { manifestOf } from './manifest';
 import { announce, connect, showPosition } from './media-session';
 import { recall, recallVolume, remember, rememberVolume, forget } from './resume';
@@ -63,6 +64,7 @@ class Player {
 
   #decks: Deck[] = [];
   #ahead = new Ahead<Deck>((track, signal) => this.#makeReady(track, signal));
+  #handover = new Handover();
   #beats: Heartbeats | null = null;
   #courier: Courier | null = null;
   /** A newer `#begin` makes an older one that still waits for its manifest give up. */
@@ -235,8 +237,8 @@ class Player {
     } catch (error) {
       if (!left()) this.#fail(error);
     } finally {
-      // Last, because taking a player down takes longer than starting one that is ready.
-      if (!left()) leaving.close();
+      // Last, because taking a player down takes longer than starting one that is ready. A song in its last moment is let go by itself.
+      if (!left() && !isEnding(leaving.audio)) leaving.close();
     }
   }
 
@@ -348,6 +350,7 @@ class Player {
 
   /** What was heard is reported, and nothing more of this play is. The deck still has it. */
   #endPlay(): void {
+    this.#handover.cancel();
     if (this.#started) this.#beats?.stop();
     this.#beats = null;
     this.#started = false;
@@ -385,10 +388,15 @@ class Player {
       this.position_ms = this.#playhead();
       this.buffered_ms = deck.buffered_ms();
       this.#remember(false);
-      if (this.hasNext && deck.source && isNear(this)) this.#prepareNext();
+      if (!this.hasNext || !deck.source) return;
+      if (isNear(this)) this.#prepareNext();
+      if (this.#ahead.ready) this.#handover.watch(audio, () => this.#ended());
     });
     on('progress', () => (this.buffered_ms = deck.buffered_ms()));
     on('ended', () => this.#ended());
+    audio.addEventListener('ended', () => {
+      if (deck !== this.#deck) deck.close();
+    });
   }
 
   #listenToThePage(): void {
