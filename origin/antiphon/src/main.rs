@@ -6,10 +6,12 @@
 //!                  └── antiphon gateway
 //!   antiphon migrate | doctor | accounts | edge-vars      before and beside them
 //!   antiphon import | settle                              clients of the public API, like any other
+//!   antiphon check-hls                                    a critic of what is served, here or anywhere
 //! ```
 //! Here crates are composed and nothing is decided: one file per subcommand, settings from `platform::Config`.
 mod accounts;
 mod all;
+mod check_hls;
 mod client;
 mod doctor;
 mod edge_vars;
@@ -75,6 +77,9 @@ enum Command {
     Import(import::Args),
     /// Settle a month: turn valid listens and revenue into statements
     Settle(settle::Args),
+    /// Measure what a playlist serves against Apple's HLS authoring rules
+    #[command(name = "check-hls")]
+    CheckHls(check_hls::Args),
     /// Print the configuration in force, without secrets
     Config,
     /// Print the OpenAPI document of the whole service
@@ -117,6 +122,7 @@ fn run(Cli { config: sources, command }: Cli) -> anyhow::Result<ExitCode> {
         Command::Doctor(args) => return doctor::run(config(), &args),
         Command::Import(args) => return import::run(&config()?, args),
         Command::Settle(args) => settle::run(&config()?, &args)?,
+        Command::CheckHls(args) => return check_hls::run(args),
         Command::Config => println!("{}", config()?.to_toml()),
         Command::Openapi => println!("{}", openapi::merged().to_pretty_json()?),
         Command::EdgeVars(args) => edge_vars::run(&config()?, &args)?,

@@ -9,8 +9,6 @@ use sha2::{Digest as _, Sha256};
 
 /// `sample_is_non_sync_sample` (14496-12 8.8.3.1).
 const NON_SYNC: u32 = 0x0001_0000;
-/// Samples of an AAC frame, where an init section gives no default.
-const AAC_FRAME: u32 = 1024;
 
 /// What an init section says.
 #[derive(Debug)]
@@ -86,12 +84,6 @@ impl Init {
         })
     }
 
-    /// Ticks of one coded frame, the grain of every duration.
-    pub(crate) fn frame(&self) -> u64 {
-        let default = self.defaults.default_sample_duration;
-        u64::from(if default == 0 { AAC_FRAME } else { default })
-    }
-
     pub(crate) fn seconds(&self, ticks: u64) -> f64 {
         ticks as f64 / f64::from(self.timescale)
     }
@@ -114,6 +106,8 @@ pub(crate) struct Fragment {
     /// Sum of its samples' durations.
     pub(crate) duration: u64,
     pub(crate) samples: u64,
+    /// The longest of its samples, which is a coded frame.
+    pub(crate) frame: u64,
     pub(crate) tracks: BTreeSet<u32>,
     /// Whether a decoder may begin with its first sample.
     pub(crate) starts_with_sync: bool,
@@ -163,7 +157,9 @@ impl Fragment {
                 self.starts_with_sync = flags & NON_SYNC == 0;
             }
             self.samples += 1;
-            self.duration += u64::from(sample.duration.or(head.default_sample_duration).unwrap_or(defaults.default_sample_duration));
+            let lasts = u64::from(sample.duration.or(head.default_sample_duration).unwrap_or(defaults.default_sample_duration));
+            self.duration += lasts;
+            self.frame = self.frame.max(lasts);
             payload += u64::from(sample.size.or(head.default_sample_size).unwrap_or(defaults.default_sample_size));
         }
         let Some(mdat) = mdat else {
@@ -248,9 +244,9 @@ fn aac(mp4a: &mp4_atom::Mp4a) -> Sound {
     let Some(specific) = config.dec_specific.as_ref().filter(|_| object_type == 0x40) else {
         return Sound { codec: format!("mp4a.{object_type:02x}"), channels: mp4a.audio.channel_count, explicit_sbr: false };
     };
-    // A sync extension behind AAC-LC's own 16 bits (14496-3 1.6.2.1): 0x2b7 in 11 bits, then object type 5 in 5 bits.
+    // A sync extension behind AAC-LC's own 16 bits (14496-3 1.6.2.1): 0x2b7 in 11 bits, object type 5 in 5 bits, then whether there is SBR.
     let extended = match specific.raw.as_slice() {
-        [_, _, high, low, ..] => u16::from_be_bytes([*high, *low]) == 0x2b7 << 5 | 5,
+        [_, _, high, low, present, ..] => u16::from_be_bytes([*high, *low]) == 0x2b7 << 5 | 5 && present & 0x80 != 0,
         _ => false,
     };
     let audio_type = if specific.profile == 2 && extended { 5 } else { specific.profile };

@@ -41,6 +41,8 @@ pub(crate) struct Common {
     /// `(version, what needs it)`, the highest that any line needs.
     pub(crate) needs: Option<(u64, &'static str)>,
     pub(crate) remarks: Vec<Remark>,
+    /// Tags of no known name, which players skip.
+    pub(crate) strange: Vec<Remark>,
 }
 
 /// A multivariant playlist.
@@ -187,10 +189,10 @@ impl Reading {
                 self.tag(number, tag);
             }
             HlsLine::KnownTag(_) => {}
-            HlsLine::UnknownTag(tag) => {
-                let why = tag.validation_error().map_or_else(|| "is of no known kind".to_owned(), |error| format!("is not valid: {error}"));
-                self.remark(number, format!("#EXT{} {why}", tag.name()));
-            }
+            HlsLine::UnknownTag(tag) => match tag.validation_error() {
+                Some(error) => self.remark(number, format!("#EXT{} is not valid: {error}", tag.name())),
+                None => self.common.strange.push(Remark { line: number, what: format!("#EXT{}", tag.name()) }),
+            },
             HlsLine::Uri(uri) => self.uri(number, uri.trim()),
             HlsLine::Comment(_) | HlsLine::Blank => {}
         }

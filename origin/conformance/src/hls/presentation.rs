@@ -159,7 +159,7 @@ impl Rendition {
 
     /// The name of one of its objects: the last two steps of the path, which tell rungs and segments apart and hold no token.
     fn object(&self, delivery: &Delivery) -> String {
-        let mut steps: Vec<&str> = delivery.url.path().rsplit('/').take(2).collect();
+        let mut steps: Vec<&str> = delivery.url.path().rsplit('/').take(2).filter(|step| !step.is_empty()).collect();
         steps.reverse();
         let file = steps.join("/");
         if matches!(self.pathway.as_str(), "" | ".") { file } else { format!("{}: {file}", self.pathway) }
@@ -195,7 +195,8 @@ impl Rendition {
 
     /// Length of a coded frame, seconds; of an AAC frame at 44.1 kHz when that is not known.
     pub(crate) fn frame_s(&self) -> f64 {
-        self.readable_init().map_or(1024.0 / 44_100.0, |init| init.seconds(init.frame()))
+        let longest = self.fragments().map(|(_, _, fragment)| fragment.frame).max();
+        self.readable_init().zip(longest).map_or(1024.0 / 44_100.0, |(init, longest)| init.seconds(longest))
     }
 
     /// Bit rates by `EXTINF`, as RFC 8216 4.1 has them, and by the media's own durations; `None` unless every segment was read.

@@ -65,23 +65,20 @@ fn rated(presentation: &Presentation, meant: fn(&Init) -> bool, low_bps: f64, hi
     Outcome::Measured(range(measured.iter().map(|(_, bps)| bps / 1000.0), 0, "kbit/s"), faults.collect())
 }
 
+/// Implicit SBR looks like AAC-LC in the init section, and only `CODECS` tells that it is more.
 pub(super) fn explicit_sbr(presentation: &Presentation) -> Outcome {
-    let mut faults = Vec::new();
-    let mut found = 0;
-    for (place, variant) in
-        presentation.variants().filter(|(place, variant)| codecs(presentation, *place, variant).iter().any(|codec| is_he_aac(codec)))
-    {
-        let Some((rendition, init)) = presentation.of_variant(place).and_then(|rendition| Some((rendition, rendition.readable_init()?)))
-        else {
-            continue;
-        };
-        found += 1;
-        // Of another codec altogether, that CODECS is wrong is another rule's to tell.
-        if !init.sound.explicit_sbr && init.sound.is_aac() && !is_he_aac(&init.sound.codec) && variant.codecs.is_none() {
-            faults.push(Fault::new(&rendition.name, "its AudioSpecificConfig does not announce SBR"));
-        }
+    let meant = |(place, variant): &(usize, &Variant)| codecs(presentation, *place, variant).iter().any(|codec| is_he_aac(codec));
+    let inits = presentation.variants().filter(meant).filter_map(|(place, _)| {
+        let rendition = presentation.of_variant(place)?;
+        Some((rendition, rendition.readable_init()?))
+    });
+    let inits: Vec<_> = inits.collect();
+    if inits.is_empty() {
+        return Outcome::none("there is no HE-AAC");
     }
-    if found == 0 { Outcome::none("there is no HE-AAC") } else { Outcome::Measured(count(found, "variant"), faults) }
+    let silent = inits.iter().filter(|(_, init)| !init.sound.explicit_sbr);
+    let faults = silent.map(|(rendition, _)| Fault::new(&rendition.name, "its AudioSpecificConfig does not announce SBR"));
+    Outcome::Measured(count(inits.len(), "variant"), faults.collect())
 }
 
 pub(super) fn fragments(presentation: &Presentation) -> Outcome {

@@ -103,8 +103,8 @@ pub(super) fn bandwidth(presentation: &Presentation) -> Outcome {
         let (told, by_extinf, coded) = (one.variant.bandwidth, one.peak_bps, one.coded_peak_bps);
         Fault::new(&one.rendition.name, format!("BANDWIDTH={told}, the peak is {by_extinf:.0} by EXTINF and {coded:.0} by the media"))
     });
-    let margins = all.iter().map(|one| (one.variant.bandwidth as f64 / one.peak_bps.max(1.0) - 1.0) * 100.0);
-    Outcome::Measured(format!("BANDWIDTH is {} above the peak by EXTINF", range(margins, 2, "%")), faults.collect())
+    let shares = all.iter().map(|one| one.variant.bandwidth as f64 / one.peak_bps.max(1.0) * 100.0);
+    Outcome::Measured(format!("BANDWIDTH is {} of the peak by EXTINF", range(shares, 2, "%")), faults.collect())
 }
 
 pub(super) fn average_told(presentation: &Presentation) -> Outcome {

@@ -44,6 +44,13 @@ pub(super) fn lines(presentation: &Presentation) -> Outcome {
     Outcome::Measured(count(commons(presentation).count(), "playlist"), faults)
 }
 
+pub(super) fn known(presentation: &Presentation) -> Outcome {
+    let strange = commons(presentation).flat_map(|(at, common)| {
+        common.strange.iter().map(move |tag| Fault::new(format!("{at} line {}", tag.line), format!("{} is skipped by players", tag.what)))
+    });
+    Outcome::Measured(count(commons(presentation).count(), "playlist"), strange.collect())
+}
+
 pub(super) fn version(presentation: &Presentation) -> Outcome {
     let mut faults = Vec::new();
     let mut told = Vec::new();

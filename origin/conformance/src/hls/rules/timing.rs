@@ -108,8 +108,8 @@ pub(super) fn rounded(presentation: &Presentation) -> Outcome {
 pub(super) fn drift(presentation: &Presentation) -> Outcome {
     let mut faults = Vec::new();
     let mut worst = Vec::new();
-    for (rendition, init) in presentation.inits() {
-        let frame_s = init.seconds(init.frame());
+    for (rendition, _) in presentation.inits() {
+        let frame_s = rendition.frame_s();
         let found = measure::drift(rendition.durations());
         worst.push(found.seconds * 1000.0);
         if found.seconds > frame_s + ROUNDING_S {
