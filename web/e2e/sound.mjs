@@ -2,6 +2,7 @@
 //
 //   ANTIPHON_RUN_JSON=.antiphon/run.json node e2e/sound.mjs
 import assert from 'node:assert/strict';
+import { AxeBuilder } from '@axe-core/playwright';
 import { enter, step, tell } from './browser.mjs';
 import { api, logIn, run, until } from './system.mjs';
 
@@ -86,6 +87,8 @@ await tell('sound', async (page) => {
   await step('data saver: the edge is asked for little, and gives the smallest quality', async () => {
     await listener.locator('[data-rung]').click();
     await listener.getByLabel('Data saver').check();
+    const { violations } = await new AxeBuilder({ page }).withTags(['wcag2a', 'wcag2aa', 'wcag21aa', 'wcag22aa']).analyze();
+    assert.deepEqual(violations.map(({ id }) => id), []);
     const answered = page.waitForResponse((answer) => named(answer.url()) === '/v1/tracks/{id}/manifest');
     await listener.getByRole('button', { name: 'Next track' }).click();
     const answer = await answered;
@@ -94,5 +97,19 @@ await tell('sound', async (page) => {
     assert.deepEqual(allowed, ['aac-64'], reason);
     await listener.locator('[data-rung="aac-64"]').waitFor();
     assert.equal(await page.locator('[data-reason]').textContent(), reason);
+  });
+
+  await step('data saver off: the same play goes on, and may use more', async () => {
+    const { play } = await (await manifests().at(-1).request.response()).json();
+    const answered = page.waitForResponse((answer) => named(answer.url()) === '/v1/tracks/{id}/manifest');
+    await listener.locator('[data-rung]').click();
+    await listener.getByLabel('Data saver').uncheck();
+    const answer = await answered;
+    const renewed = await answer.json();
+    assert.doesNotMatch(evidence({ request: answer.request() }), /rtp/);
+    assert.equal(renewed.play.id, play.id);
+    assert.ok(renewed.allowed.length > 1, renewed.reason);
+    const at = await heard((audio) => audio.currentTime);
+    await until('the music going on', async () => (await heard((audio) => audio.currentTime)) > at + 1, { within_ms: 15_000, every_ms: 50 });
   });
 });

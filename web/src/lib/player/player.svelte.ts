@@ -232,6 +232,7 @@ class Player {
     try {
       if (!(await prepared?.arriving)) await this.#load(deck, track.id, resumed, { start_ms, buffer_s: this.#maxBufferS, left });
       if (left()) return;
+      if (prepared?.ready) this.#handover.starts(deck.audio, performance.now());
       this.#start(deck, start_ms);
       this.#say(`Playing ${track.title} by ${track.artist}.`);
     } catch (error) {
@@ -388,9 +389,8 @@ class Player {
       this.position_ms = this.#playhead();
       this.buffered_ms = deck.buffered_ms();
       this.#remember(false);
-      if (!this.hasNext || !deck.source) return;
-      if (isNear(this)) this.#prepareNext();
-      if (this.#ahead.ready) this.#handover.watch(audio, () => this.#ended());
+      if (this.hasNext && deck.source && isNear(this)) this.#prepareNext();
+      this.#handover.moves(audio, performance.now(), this.#ahead.ready ? () => this.#ended() : null);
     });
     on('progress', () => (this.buffered_ms = deck.buffered_ms()));
     on('ended', () => this.#ended());
