@@ -22,7 +22,7 @@ use crate::{
 #[command(after_help = "Examples:\n  \
     cargo xtask test               everything\n  \
     cargo xtask test manifest      the cargo tests whose name contains `manifest`\n  \
-    cargo xtask test browser       one suite by name: rust, page, edge, deploy, journeys, browser")]
+    cargo xtask test browser       one suite by name: lint, deny, page, edge, deploy, journeys, rust, browser")]
 pub(crate) struct Args {
     /// A suite's name, or part of the name of cargo tests
     filter: Option<String>,
@@ -65,12 +65,13 @@ fn run(filter: Option<&str>, tally: &mut Tally) -> Result<()> {
 }
 
 /// One invocation for programs and tests alike: with two, cargo would build most dependencies twice, once with the
-/// features of each selection of packages.
+/// features of each selection of packages. The Worker is among them, for the tests of its pure parts on this machine;
+/// what workerd runs is built after it.
 fn everything(workspace: &Workspace) -> Result<()> {
     say::step("building everything that is tested");
     shell::run(
         Command::new("cargo")
-            .args(["build", "--workspace", "--exclude", "edge", "--lib", "--bins", "--tests", "--target-dir"])
+            .args(["build", "--workspace", "--lib", "--bins", "--tests", "--target-dir"])
             .arg(&workspace.target)
             .current_dir(&workspace.root),
     )?;

@@ -10,7 +10,7 @@ use anyhow::{Context, Result, bail};
 
 use super::tally::Tally;
 use crate::{
-    build, say,
+    build, deny, say,
     setup::{debian, node},
     shell,
     workspace::Workspace,
@@ -23,6 +23,10 @@ const SYSTEM_WITHIN: Duration = Duration::from_secs(300);
 pub(crate) enum Suite {
     /// Unit, integration and whole-system tests of every crate.
     Rust,
+    /// Every crate and its tests against the lints of Cargo.toml.
+    Lint,
+    /// The dependencies' licences and origins.
+    Deny,
     /// Unit tests of the web page.
     Page,
     /// Tests of the built Worker in its runtime.
@@ -37,12 +41,15 @@ pub(crate) enum Suite {
 
 impl Suite {
     /// Quick ones first among those that need no system.
-    pub(crate) const ALL: [Self; 6] = [Self::Page, Self::Edge, Self::Deploy, Self::Journeys, Self::Rust, Self::Browser];
+    pub(crate) const ALL: [Self; 8] =
+        [Self::Lint, Self::Deny, Self::Page, Self::Edge, Self::Deploy, Self::Journeys, Self::Rust, Self::Browser];
 
     /// The name it is asked for by.
     pub(crate) fn name(&self) -> &'static str {
         match self {
             Self::Rust => "rust",
+            Self::Lint => "lint",
+            Self::Deny => "deny",
             Self::Page => "page",
             Self::Edge => "edge",
             Self::Deploy => "deploy",
@@ -55,6 +62,8 @@ impl Suite {
     pub(crate) fn what(&self) -> &'static str {
         match self {
             Self::Rust => "the crates, then whole systems",
+            Self::Lint => "clippy finds nothing",
+            Self::Deny => "the dependencies are free software from known places (cargo deny)",
             Self::Page => "the page's own code",
             Self::Edge => "the Worker in workerd",
             Self::Deploy => "the Worker is fit to deploy (wrangler deploy --dry-run)",
@@ -67,6 +76,8 @@ impl Suite {
     pub(crate) fn run(&self, workspace: &Workspace, filter: Option<&str>) -> Result<Tally> {
         match self {
             Self::Rust => counted(&mut cargo(workspace, filter)),
+            Self::Lint => counted(&mut lint(workspace)),
+            Self::Deny => counted(&mut deny::check(workspace)?),
             Self::Page => counted(&mut node::script(workspace, "web", "test")?),
             Self::Edge => counted(&mut node::script(workspace, "edge", "test")?),
             Self::Deploy => counted(&mut deploy(workspace)?),
@@ -79,8 +90,16 @@ impl Suite {
 /// The same selection of packages as the build before it, so that nothing is built again.
 fn cargo(workspace: &Workspace, filter: Option<&str>) -> Command {
     let mut command = Command::new("cargo");
-    command.args(["test", "--workspace", "--exclude", "edge", "--no-fail-fast", "--target-dir"]).arg(&workspace.target);
+    command.args(["test", "--workspace", "--no-fail-fast", "--target-dir"]).arg(&workspace.target);
     command.args(filter).current_dir(&workspace.root);
+    command
+}
+
+/// clippy, for which a warning is a failure.
+fn lint(workspace: &Workspace) -> Command {
+    let mut command = Command::new("cargo");
+    command.args(["clippy", "--quiet", "--workspace", "--all-targets", "--target-dir"]).arg(&workspace.target);
+    command.args(["--", "-D", "warnings"]).current_dir(&workspace.root);
     command
 }
 
