@@ -20,13 +20,14 @@ use crate::{
 pub(crate) async fn answer(gateway: &Gateway, request: &RequestHeader, path: &str, query_string: Option<&str>) -> Result<Answer, Problem> {
     let now = gateway.clock.now();
     let authorization = header_text(request, "authorization");
-    let session = gateway
-        .revoked
-        .judged(|revoked| admission::session(&gateway.token_keys, &gateway.sessions, revoked, authorization, now))?;
-    let track = track_of(path).ok_or_else(no_such_track)?;
-    let renewal = |ticket: Cow<'_, str>| gateway.revoked.judged(|revoked| admission::renewal(&gateway.token_keys, revoked, &ticket, now));
-    let renew = query::argument(query_string, "play").map(renewal).transpose()?;
-    gateway.revoked.judged(|revoked| admission::track(revoked, track, now))?;
+    let ticket = query::argument(query_string, "play");
+    let (session, track, renew) = gateway.revoked.judged(|revoked| {
+        let session = admission::session(&gateway.token_keys, &gateway.sessions, revoked, authorization, now)?;
+        let track = track_of(path).ok_or_else(no_such_track)?;
+        let renew = ticket.map(|ticket| admission::renewal(&gateway.token_keys, revoked, &ticket, now)).transpose()?;
+        admission::track(revoked, track, now)?;
+        Ok((session, track, renew))
+    })?;
     let card = match gateway.cards.get(track).await {
         Ok(Some(card)) => card,
         Ok(None) => return Err(no_such_track()),
