@@ -8,7 +8,7 @@ import { servePlayers } from './players.mjs';
 import { api, backUp, holdDown, logIn, longestTrack, run, until } from './system.mjs';
 
 /** The music runs this much faster, so that boundaries come sooner. */
-const RATE = 3;
+const RATE = 4;
 /** Held ahead before it does, s. */
 const AHEAD_S = 8;
 /** Boundaries of rungs lie within a sample of each other. */
@@ -92,7 +92,7 @@ function story(name, origin) {
     await until('a buffer to play faster from', async () => (await player.ahead()) > AHEAD_S, { within_ms: 15_000, every_ms: 50 });
     await page.evaluate((rate) => (document.querySelector('audio').playbackRate = rate), RATE);
 
-    const upAndDown = [...player.rungs, ...player.rungs.toReversed().slice(1)];
+    const upAndDown = [...player.rungs, ...player.rungs.slice(0, 1)];
     await step(`${name} is heard on ${upAndDown.join(', ')} without a hole between them`, async () => {
       for (const rung of upAndDown) {
         const [before, from] = [player.segments.length, (await player.state()).at];
