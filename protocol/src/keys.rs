@@ -6,6 +6,9 @@
 //! mid-states are prepared once, when the document is read, and cloned for each message.
 
 pub mod document;
+pub mod rotation;
+#[cfg(test)]
+mod wycheproof;
 
 use std::collections::BTreeMap;
 

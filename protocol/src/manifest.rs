@@ -11,15 +11,11 @@ use crate::{
     rung::Rung,
     session::Session,
     sheet::{Card, CardState, Loudness, Sheet},
-    token::{self, Claims, Purpose},
+    token::{self, Claims, EVENT_GRACE_MS, MEDIA_GRACE_MS, Purpose},
 };
 
 /// How often a player reports, ms.
 pub const HEARTBEAT_EVERY_MS: u32 = 15_000;
-/// A media token outlives the track by this: a VOD playlist is fetched once and the listener may pause.
-const MEDIA_GRACE_MS: i64 = 6 * 3_600_000;
-/// A ticket outlives the media token by this, so that heartbeats kept offline still arrive.
-const EVENT_GRACE_MS: i64 = 48 * 3_600_000;
 
 /// Everything the decision depends on.
 #[derive(Debug, Clone, Copy)]

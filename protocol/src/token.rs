@@ -17,6 +17,14 @@ pub use layout::{TOKEN_CHARS, Unverified};
 
 /// Clocks of an edge and an origin may differ this much.
 pub const SKEW_MS: i64 = 30_000;
+/// A media token outlives the track by this: a VOD playlist is fetched once and the listener may pause.
+pub const MEDIA_GRACE_MS: i64 = 6 * 3_600_000;
+/// A ticket outlives the media token by this, so that heartbeats kept offline still arrive.
+pub const EVENT_GRACE_MS: i64 = 48 * 3_600_000;
+/// The longest track there is; ingest takes none that is longer.
+pub const TRACK_MS_MAX: i64 = 12 * 3_600_000;
+/// The longest any token is good for.
+pub const LIFE_MS_MAX: i64 = TRACK_MS_MAX + MEDIA_GRACE_MS + EVENT_GRACE_MS;
 
 /// What a token permits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -153,6 +161,23 @@ pub enum Refusal {
     /// Valid once.
     #[error("it has expired")]
     Expired,
+}
+
+impl Refusal {
+    /// A stable name, for programs.
+    #[must_use]
+    pub const fn code(self) -> &'static str {
+        match self {
+            Self::Encoding => "encoding",
+            Self::UnknownKey(_) => "unknown_key",
+            Self::KeyNotYet(_) => "key_not_yet",
+            Self::KeyEnded(_) => "key_ended",
+            Self::Tag => "tag",
+            Self::Field => "field",
+            Self::FromTheFuture => "from_the_future",
+            Self::Expired => "expired",
+        }
+    }
 }
 
 impl From<Refusal> for TokenError {

@@ -59,8 +59,8 @@ impl FromRef<Ingest> for AuthState {
 const CONNECTIONS: u32 = 16;
 /// Encoding runs some ten times faster than the music plays, and more on an idle machine; a job that runs at its speed is stuck.
 const SECONDS_PER_MINUTE: u64 = 60;
-/// The longest source the media pipeline takes, whatever is configured.
-const SECONDS_MAX: u64 = 12 * 3600;
+/// The longest source the media pipeline takes, whatever is configured; how long token keys are kept counts on it.
+const SECONDS_MAX: u64 = protocol::token::TRACK_MS_MAX.unsigned_abs() / 1000;
 
 impl Ingest {
     /// Ingest over `pool`, which is this service's own role.

@@ -29,16 +29,16 @@ const LATEST_MS: i64 = 100_000_000_000_000;
 /// A checked key document.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Document {
-    current: Option<u8>,
-    keys: BTreeMap<u8, Key>,
-    pseudonym: Option<[u8; 32]>,
+    pub(super) current: Option<u8>,
+    pub(super) keys: BTreeMap<u8, Key>,
+    pub(super) pseudonym: Option<[u8; 32]>,
 }
 
 /// A key of the document.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Key {
     /// 32 random bytes, from which the key of each purpose is derived.
-    pub(crate) secret: [u8; 32],
+    pub(super) secret: [u8; 32],
     /// When it begins to sign; `None` for since ever.
     pub signs_from: Option<UnixMs>,
     /// The first instant at which it no longer verifies; `None` for never.
@@ -119,7 +119,7 @@ impl Document {
         Ok(document)
     }
 
-    fn check(&self) -> Result<(), KeysError> {
+    pub(super) fn check(&self) -> Result<(), KeysError> {
         for (&id, key) in &self.keys {
             key.check(id)?;
             if let Some((&other, _)) = self.keys.range(..id).find(|(_, other)| other.secret == key.secret) {
@@ -314,3 +314,6 @@ fn unreadable(error: &serde_json::Error) -> KeysError {
     let hint = text.split(" at line ").next().filter(|text| told.iter().any(|start| text.starts_with(start)));
     KeysError::Unreadable { line: error.line(), column: error.column(), hint: hint.map(|hint| format!(": {hint}")).unwrap_or_default() }
 }
+
+#[cfg(test)]
+mod tests;
