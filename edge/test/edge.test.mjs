@@ -67,8 +67,9 @@ test("a renewal keeps the play", async () => {
 
 test("the connection decides the rung", async () => {
   assert.equal((await play({ headers: { "save-data": "on" } })).start, "aac-64");
-  assert.equal((await play({ headers: { downlink: "10" } })).start, "aac-256");
-  assert.equal((await play({ headers: { "cmcd-request": "mtp=200" } })).start, "aac-128");
+  assert.equal((await play({ headers: { downlink: "10", "cmcd-request": "bl=20000" } })).start, "aac-256");
+  assert.equal((await play({ headers: { downlink: "10" } })).start, "aac-128", "with nothing in the buffer half the bytes sound sooner");
+  assert.equal((await play({ headers: { "cmcd-request": "mtp=200" } })).start, "aac-64");
   assert.equal((await play({ plan: "free", headers: { downlink: "10" } })).start, "aac-128");
 });
 

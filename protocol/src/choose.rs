@@ -8,8 +8,10 @@
 //! A stock player decides for itself where to begin; for it `allowed` withholds what the connection cannot carry.
 //!
 //! The choice is a function of one bandwidth, so some bandwidth divides any two rungs and noise around it changes the choice. What can be
-//! had is that noise never moves it by more than one rung: thresholds stand further apart (a factor of 1.4 at the least) than +-10 % of
-//! noise reaches (1.1/0.9 = 1.22). Finer steps or quantised bandwidths would only add thresholds.
+//! had is that noise never moves it by more than one rung: thresholds stand further apart (a factor of two) than +-10 % of noise reaches
+//! (1.1/0.9 = 1.22). Finer steps or quantised bandwidths would only add thresholds.
+//!
+//! The headrooms below are what the simulator (`cargo xtask bench abr`) shows to be best; docs/performance.md has its table.
 
 use std::fmt;
 
@@ -124,9 +126,14 @@ impl Serialize for RungList {
     }
 }
 
-/// A rung starts only where the connection carries it with half as much again to spare.
-const START_HEADROOM_PERCENT: u64 = 150;
-/// A rung is offered at all only where the connection carries it.
+/// The largest rung to start on while nothing is in the buffer. The first segment of 256 kbit/s needs a round trip more of slow start
+/// than that of 128, however fast the connection: 0.85 x stock hls.js to the first sound, where 128 has 0.54 to 0.67. It costs 2 s of
+/// the song.
+const QUICK_START: Rung = Rung::Aac128;
+/// A rung starts only where the connection carries twice its rate: on 3G that is sooner heard than half as much again, at the same mean
+/// quality.
+const START_HEADROOM_PERCENT: u64 = 200;
+/// A rung is offered at all only where the connection carries it. More room than this cost quality on 3G and saved no stall.
 const ALLOW_HEADROOM_PERCENT: u64 = 110;
 /// After the buffer ran dry a start wants three times its rung: what was measured did not hold.
 const STARVED_HEADROOM_PERCENT: u64 = 300;
@@ -149,8 +156,7 @@ pub fn choose(evidence: &Evidence, available: RungSet, plan: RungSet) -> Option<
         .fold(RungSet::NONE, RungSet::with);
     let start = start(evidence, &estimate, allowed).unwrap_or(smallest);
     let lossless = payable.contains(Rung::Flac) && !evidence.save_data && estimate.carries(Rung::Flac, START_HEADROOM_PERCENT);
-    let because = because(evidence, &estimate, start, lossy, plan);
-    Some(Choice { start, allowed: RungList(allowed), lossless, reason: format!("Starts at {} because {because}.", name(start)) })
+    Some(Choice { start, allowed: RungList(allowed), lossless, reason: reason(evidence, &estimate, start, allowed, plan) })
 }
 
 /// The largest rung of `allowed` that the connection carries with the room a start needs, or that plays already.
@@ -163,22 +169,29 @@ fn start(evidence: &Evidence, estimate: &Estimate, allowed: RungSet) -> Option<R
     };
     // A play that is renewed keeps its rung: a change would be heard for nothing.
     let playing = if starved { None } else { evidence.cmcd.bitrate_kbps.and_then(Rung::playing_at) };
-    let fits = |rung: Rung| rung <= estimate.guess && estimate.carries(rung, headroom);
+    let ceiling = if ample && !starved { estimate.guess } else { QUICK_START };
+    let fits = |rung: Rung| rung <= ceiling && estimate.carries(rung, headroom);
     allowed.iter().rev().find(|rung| fits(*rung) || playing.is_some_and(|playing| *rung <= playing))
 }
 
-/// The rest of the sentence "Starts at ... because ...".
-fn because(evidence: &Evidence, estimate: &Estimate, start: Rung, lossy: RungSet, plan: RungSet) -> String {
-    let largest = lossy.iter().next_back();
-    if evidence.save_data {
+/// One sentence for a person.
+fn reason(evidence: &Evidence, estimate: &Estimate, start: Rung, allowed: RungSet, plan: RungSet) -> String {
+    let largest = allowed.iter().next_back().unwrap_or(start);
+    let onward = match (start < largest, start < estimate.guess) {
+        (true, true) => format!(", to sound at once, and may rise to {}", name(largest)),
+        (true, false) => format!(" and may rise to {}", name(largest)),
+        (false, _) => " and goes no higher".to_owned(),
+    };
+    let because = if evidence.save_data {
         "data saver is on".to_owned()
     } else if evidence.cmcd.starved {
         format!("the buffer just ran dry, and {}", estimate.said)
-    } else if largest == Some(start) && start < Rung::Aac256 && !plan.contains(Rung::Aac256) {
+    } else if largest < Rung::Aac256 && !plan.contains(Rung::Aac256) && estimate.carries(Rung::Aac256, ALLOW_HEADROOM_PERCENT) {
         format!("the plan ends there, and {}", estimate.said)
     } else {
         estimate.said.to_string()
-    }
+    };
+    format!("Starts at {}{onward} because {because}.", name(start))
 }
 
 /// A rung as a person calls it.

@@ -14,7 +14,7 @@ const THREE_G_KBPS: u32 = 700;
 /// CMCD rounds `mtp` to 100 kbit/s, so zero is what is left of anything below this.
 const ROUNDED_TO_ZERO_KBPS: u32 = 50;
 /// Where nothing tells how much the connection carries, the middle of the ladder is the better guess: one quick step up costs less than
-/// a stall, and half the bytes are there sooner (`cargo xtask bench abr`).
+/// a stall.
 const GUESS: Rung = Rung::Aac128;
 
 /// What the connection is taken to carry.

@@ -81,7 +81,8 @@ fn ids_are_text_of_bounded_length() {
 #[test]
 fn known_keys_are_read_and_nonsense_is_passed_over() {
     let cmcd = Cmcd::default().with("bl=21300,mtp=25400,sid=\"a,br=1\",su").with("mtp=x,rtp=15000;q=1,,=");
-    let said = Cmcd { measured_kbps: Some(25_400), buffer_ms: Some(21_300), requested_max_kbps: Some(15_000), startup: true, ..Cmcd::default() };
+    let said =
+        Cmcd { measured_kbps: Some(25_400), buffer_ms: Some(21_300), requested_max_kbps: Some(15_000), startup: true, ..Cmcd::default() };
     assert_eq!(cmcd, said);
     assert_eq!(Cmcd::default().with(&"mtp=1,".repeat(2000)), Cmcd::default());
 }
@@ -134,7 +135,9 @@ fn same(bare: &BareItem, ours: Bare<'_>) -> bool {
         (BareItem::Decimal(theirs), Bare::Number { thousandths, whole: false }) => {
             (f64::from(*theirs) * 1000.0 - thousandths as f64).abs() < 0.5
         }
-        (BareItem::String(theirs), Bare::Text(raw)) => theirs.as_str() == raw.replace("\\\\", "\u{0}").replace("\\\"", "\"").replace('\u{0}', "\\"),
+        (BareItem::String(theirs), Bare::Text(raw)) => {
+            theirs.as_str() == raw.replace("\\\\", "\u{0}").replace("\\\"", "\"").replace('\u{0}', "\\")
+        }
         (BareItem::Token(theirs), Bare::Token(token)) => theirs.as_str() == token,
         (BareItem::Boolean(theirs), Bare::Boolean(value)) => *theirs == value,
         _ => false,
@@ -144,8 +147,43 @@ fn same(bare: &BareItem, ours: Bare<'_>) -> bool {
 /// Texts near the grammar: arbitrary bytes alone would hardly ever get past the first key.
 fn near_cmcd() -> impl Strategy<Value = String> {
     let scrap = prop::sample::select(vec![
-        "mtp", "bl", "nor", "br", "su", "v", "com.example-x", "=", "=", "=", ",", ",", ", ", "(", ")", " ", ";a", ";v", ";r=\"1-2\"", "\"", "\"ab\"",
-        "\\", "\\\"", "?1", "?0", "320", "-7", "1.08", "12.3456", "tok/en", "*", "%2F", "\u{e9}", "\t", ":AA==:", "@12", "1234567890123456",
+        "mtp",
+        "bl",
+        "nor",
+        "br",
+        "su",
+        "v",
+        "com.example-x",
+        "=",
+        "=",
+        "=",
+        ",",
+        ",",
+        ", ",
+        "(",
+        ")",
+        " ",
+        ";a",
+        ";v",
+        ";r=\"1-2\"",
+        "\"",
+        "\"ab\"",
+        "\\",
+        "\\\"",
+        "?1",
+        "?0",
+        "320",
+        "-7",
+        "1.08",
+        "12.3456",
+        "tok/en",
+        "*",
+        "%2F",
+        "\u{e9}",
+        "\t",
+        ":AA==:",
+        "@12",
+        "1234567890123456",
     ]);
     prop::collection::vec(scrap, 0..40).prop_map(|scraps| scraps.concat())
 }
