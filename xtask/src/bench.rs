@@ -1,4 +1,4 @@
-//! `cargo xtask bench NAME`: one benchmark of the crate `bench`, optimised, against a running system.
+//! `cargo xtask bench NAME`: one benchmark of the crate `bench`, optimised, against a running system where it needs one.
 use std::{path::PathBuf, process::Command};
 
 use anyhow::{Result, bail};
@@ -8,7 +8,7 @@ use crate::{shell, workspace::Workspace};
 /// `cargo xtask bench`
 #[derive(clap::Args)]
 #[command(
-    after_help = "Examples:\n  cargo xtask bench ttfb\n  cargo xtask bench ttfb --state /tmp/second -- --rounds 2000\n\nWhat follows -- is passed on."
+    after_help = "Examples:\n  cargo xtask bench ttfb\n  cargo xtask bench ttfb --state /tmp/second -- --rounds 2000\n  cargo xtask bench abr -- --seeds 200\n\nWhat follows -- is passed on."
 )]
 pub(crate) struct Args {
     /// Name of a benchmark: a subcommand of the program `bench`, which lists them with --help
@@ -21,14 +21,25 @@ pub(crate) struct Args {
     rest: Vec<String>,
 }
 
+/// Benchmarks that simulate what they measure, or start it themselves.
+const WITHOUT_SYSTEM: &[&str] = &["abr", "edge"];
+
 pub(crate) fn main(args: &Args) -> Result<()> {
     let workspace = Workspace::find()?;
+    let mut cargo = Command::new("cargo");
+    cargo.args(["run", "--quiet", "--release", "--package", "bench", "--target-dir"]).arg(&workspace.target);
+    cargo.args(["--", &args.name]).current_dir(&workspace.root);
+    if !WITHOUT_SYSTEM.contains(&args.name.as_str()) {
+        cargo.arg("--run").arg(running(&workspace, args)?);
+    }
+    shell::run(cargo.args(&args.rest))
+}
+
+/// The run.json of the running system.
+fn running(workspace: &Workspace, args: &Args) -> Result<PathBuf> {
     let run = args.state.clone().unwrap_or_else(|| workspace.root.join(".antiphon")).join("run.json");
     if !run.is_file() {
         bail!("no system is running ({} is missing): start one with cargo xtask run", run.display());
     }
-    let mut cargo = Command::new("cargo");
-    cargo.args(["run", "--quiet", "--release", "--package", "bench", "--target-dir"]).arg(&workspace.target);
-    cargo.args(["--", &args.name, "--run"]).arg(run).args(&args.rest).current_dir(&workspace.root);
-    shell::run(&mut cargo)
+    Ok(run)
 }
