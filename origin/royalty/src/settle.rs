@@ -392,6 +392,15 @@ mod tests {
         assert_eq!(settled.paid_micros, 1_000_000);
     }
 
+    #[test]
+    fn units_left_over_go_to_the_largest_fractions_and_of_equal_ones_to_the_first_name() {
+        // 1.5, 2.6 and 5.9 of ten.
+        let shares = largest_remainder(10, &BTreeMap::from([("a", 15), ("b", 26), ("c", 59)])).unwrap();
+        assert_eq!(shares, BTreeMap::from([("a", 1), ("b", 3), ("c", 6)]));
+        let shares = largest_remainder(2, &BTreeMap::from([("a", 7), ("b", 7), ("c", 7)])).unwrap();
+        assert_eq!(shares, BTreeMap::from([("a", 1), ("b", 1), ("c", 0)]));
+    }
+
     fn any_inputs() -> impl Strategy<Value = Inputs> {
         let shares = prop::collection::btree_map(0u8..12, 1u32..5_000, 1..5).prop_map(|weights| {
             let weights: BTreeMap<u8, u128> = weights.into_iter().map(|(payee, weight)| (payee, u128::from(weight))).collect();
