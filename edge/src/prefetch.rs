@@ -18,8 +18,11 @@ use crate::{Edge, asked::Asked, media, media::Piece, remembered::Remembered};
 const SEEN_MAX: usize = 8_192;
 const SEEN_MS: i64 = 600_000;
 
+/// An object and the host whose cache it is in.
+type Name = (Rc<str>, MediaVersion, MediaObject);
+
 thread_local! {
-    static SEEN: RefCell<Remembered<(Rc<str>, MediaVersion, MediaObject), UnixMs>> = RefCell::new(Remembered::of(SEEN_MAX));
+    static SEEN: RefCell<Remembered<Name, UnixMs>> = RefCell::new(Remembered::of(SEEN_MAX));
 }
 
 /// Notes that `piece` is in the cache, or on its way into it. True when that is news.

@@ -14,8 +14,11 @@ use crate::{
 /// Sheets that an isolate remembers; one is at most a few kilobytes.
 const REMEMBERED_MAX: usize = 512;
 
+/// A version and the host through which it was asked for.
+type Name = (Rc<str>, MediaVersion);
+
 thread_local! {
-    static SHEETS: RefCell<Remembered<(Rc<str>, MediaVersion), Rc<Sheet>>> = RefCell::new(Remembered::of(REMEMBERED_MAX));
+    static SHEETS: RefCell<Remembered<Name, Rc<Sheet>>> = RefCell::new(Remembered::of(REMEMBERED_MAX));
 }
 
 /// The sheet of a media version.
