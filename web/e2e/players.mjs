@@ -30,9 +30,9 @@ function page() {
   const audio = document.querySelector('audio');
   /** Warnings and errors, of the player or of the element. */
   const said = [];
-  /** Where the element ran dry, by the playhead. Waiting for a seek is no fault. */
+  /** Where the element stood still, with what was buffered. Waiting for a seek is no fault. */
   const dry = [];
-  audio.addEventListener('waiting', () => !audio.seeking && audio.currentTime > 0 && dry.push(audio.currentTime));
+  audio.addEventListener('waiting', () => !audio.seeking && audio.currentTime > 0 && dry.push({ at: audio.currentTime, ranges: ranges() }));
   audio.addEventListener('error', () => said.push(`element: ${audio.error.message}`));
 
   const players = {
@@ -72,7 +72,9 @@ function page() {
   const ranges = () => Array.from({ length: audio.buffered.length }, (_, n) => [audio.buffered.start(n), audio.buffered.end(n)]);
   window.stock = {
     async start(name, url) {
+      const ready = new Promise((resolve) => audio.addEventListener('canplay', resolve, { once: true }));
       window.stock.player = await players[name](url);
+      await ready;
       await audio.play();
     },
     state: () => ({ at: audio.currentTime, ranges: ranges(), said: [...said], dry: [...dry], seeking: audio.seeking, paused: audio.paused }),

@@ -8,7 +8,7 @@ import { servePlayers } from './players.mjs';
 import { api, backUp, holdDown, logIn, longestTrack, run, until } from './system.mjs';
 
 /** The music runs this much faster, so that boundaries come sooner. */
-const RATE = 4;
+const RATE = 2;
 /** Held ahead before it does, s. */
 const AHEAD_S = 8;
 /** Boundaries of rungs lie within a sample of each other. */
@@ -144,6 +144,11 @@ function steering(origin) {
 }
 
 const { origin, close } = await servePlayers();
-for (const name of ['hls', 'shaka']) if (wanted(name)) await tell(`stock-${name}`, story(name, origin));
+// Side by side, because most of it is listening.
+await tell('stock', async (page) => {
+  const names = ['hls', 'shaka'].filter(wanted);
+  const told = await Promise.allSettled(names.map(async (name, n) => await story(name, origin)(n === 0 ? page : await page.context().newPage())));
+  for (const { reason } of told) if (reason) throw reason;
+});
 if (wanted('steering') && process.env.ANTIPHON_KILL_EDGE === '1') await tell('stock-steering', steering(origin));
 close();

@@ -90,6 +90,13 @@ it('lossless begins with an object of its own', () => {
   expect(asked).toEqual([]);
 });
 
+it('a request that hangs is given up, so that it can be made again', async () => {
+  vi.spyOn(AbortSignal, 'timeout').mockReturnValue(AbortSignal.abort(new DOMException('late', 'TimeoutError')));
+  vi.stubGlobal('fetch', async (_url: string, { signal }: { signal: AbortSignal }) => signal.throwIfAborted());
+  expect(await payload(new Warm(manifest, fromTheStart), 'aac-128/init.mp4')).toBeNull();
+  vi.restoreAllMocks();
+});
+
 it('a song that is left is no longer fetched', () => {
   const asked = network(() => new Promise(() => undefined));
   const warm = new Warm(manifest, fromTheStart);

@@ -6,6 +6,9 @@
 import { bases } from '../bases';
 import type { Manifest } from '../types';
 
+/** A request that hangs is given up, and made again as any other is. */
+const PATIENCE_MS = 8_000;
+
 export interface Arrived {
   payload: string | ArrayBuffer | null;
   started: number;
@@ -70,7 +73,8 @@ export class Warm {
     const started = performance.now();
     let first = started;
     try {
-      const answer = await fetch(bases.at(bases.current, url), { credentials: 'omit', signal: this.#leaving.signal });
+      const signal = AbortSignal.any([this.#leaving.signal, AbortSignal.timeout(PATIENCE_MS)]);
+      const answer = await fetch(bases.at(bases.current, url), { credentials: 'omit', signal });
       first = performance.now();
       const payload = answer.ok ? await answer.arrayBuffer() : null;
       return { payload, started, first, ended: performance.now() };
