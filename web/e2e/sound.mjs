@@ -4,15 +4,14 @@
 import assert from 'node:assert/strict';
 import { AxeBuilder } from '@axe-core/playwright';
 import { enter, step, tell } from './browser.mjs';
-import { api, logIn, run, until } from './system.mjs';
-
-const token = await logIn(run.accounts.listener);
+import { run, until } from './system.mjs';
 
 /** The song is left to play from this long before its end. */
 const BEFORE_END_S = 7;
 
-/** What a request asks for, without whom and what for. The browser's own wish for the page's icon is none of the page's. */
-const named = (url) => new URL(url).pathname.replace(/^\/v1\/media\/[^/]+\//, '').replace(/[0-9a-f-]{36}/, '{id}');
+/** What a request asks for, whichever song, play and quality it is for. */
+const named = (url) => new URL(url).pathname.replace(/^\/v1\/media\/[^/]+\//, '').replace(/[0-9a-f-]{36}/, '{id}').replace(/^aac-\d+/, '{rung}');
+/** The browser's own wish, whenever the title changes. */
 const ICON = '/favicon.svg';
 
 await tell('sound', async (page) => {
@@ -42,7 +41,7 @@ await tell('sound', async (page) => {
     await until('sound', async () => await heard((audio) => audio.currentTime > 0.2), { within_ms: 20_000, every_ms: 20 });
     const asked = requests.slice(before).filter(({ name }) => name !== ICON);
     const answered = asked.filter(({ ended }) => ended < Infinity);
-    assert.deepEqual(answered.map(({ name }) => name), ['/v1/tracks/{id}/manifest', 'aac-128/first.mp4']);
+    assert.deepEqual(answered.map(({ name }) => name), ['/v1/tracks/{id}/manifest', '{rung}/first.mp4']);
     const first = answered[1];
     assert.deepEqual(asked.filter(({ begun }) => begun < first.ended), answered, 'another request was made before the first sound was there');
     console.log(`     asked for meanwhile, and held back: ${asked.filter((one) => !answered.includes(one)).map(({ name }) => name).join(', ') || 'nothing'}`);
@@ -82,6 +81,17 @@ await tell('sound', async (page) => {
     await page.locator('[data-status="playing"]').waitFor();
     console.log(`     between the songs: ${(beginning.began - ending.ends).toFixed(0)} ms`);
     assert.match(evidence(manifest), /^bl=\d+,mtp=\d+00$/, 'what was measured is said');
+  });
+
+  await step('a pointer on "next" is enough for the song to be there when it is pressed', async () => {
+    const next = listener.getByRole('button', { name: 'Next track' });
+    const [before, title] = [manifests().length, await listener.locator('.title').textContent()];
+    await next.hover();
+    await until('its first media', async () => requests.findLast(({ name }) => name.endsWith('/first.mp4'))?.ended < Infinity && manifests().length > before, { within_ms: 10_000, every_ms: 20 });
+    await next.click();
+    await until('sound', async () => (await heard((audio) => audio.currentTime)) < 5 && (await listener.getAttribute('data-status')) === 'playing', { within_ms: 10_000, every_ms: 20 });
+    assert.notEqual(await listener.locator('.title').textContent(), title);
+    assert.equal(manifests().length, before + 1, 'it was asked for again');
   });
 
   await step('data saver: the edge is asked for little, and gives the smallest quality', async () => {
