@@ -8,6 +8,7 @@ use std::{path::PathBuf, process::ExitCode};
 
 use clap::{Parser, Subcommand};
 
+mod abr;
 mod client;
 mod delay_proxy;
 mod machine;
@@ -30,6 +31,13 @@ enum Command {
     ///
     /// Example: bench ttfb --run .antiphon/run.json --rounds 500 > docs/ttfb.md
     Ttfb(ttfb::Options),
+    /// Simulated plays over five kinds of connection: our start beside stock hls.js and a fixed 128 kbit/s. Needs no running system.
+    ///
+    /// Example: bench abr --seeds 200
+    Abr(abr::Options),
+    /// Answers lines of evidence (JSON) on standard input with the choice; what the simulator asks.
+    #[command(hide = true)]
+    Choose,
 }
 
 /// Where a running system describes itself.
@@ -44,8 +52,12 @@ pub(crate) struct System {
 }
 
 fn main() -> ExitCode {
-    let Command::Ttfb(options) = Arguments::parse().command;
-    match ttfb::run(&options) {
+    let table = match Arguments::parse().command {
+        Command::Ttfb(options) => ttfb::run(&options),
+        Command::Abr(options) => abr::run(&options),
+        Command::Choose => abr::answer_choices(),
+    };
+    match table {
         Ok(table) => {
             println!("{table}");
             ExitCode::SUCCESS
