@@ -375,6 +375,9 @@ class Player {
       this.#started = true;
       this.#show();
     });
+    on('canplay', () => {
+      if (!audio.paused && !this.#started) this.#handover.starts(audio, performance.now());
+    });
     on('waiting', () => {
       if (this.status === 'playing') this.status = 'stalled';
     });
