@@ -78,7 +78,7 @@ fn name_operations(whole: &mut openapi::OpenApi) {
 
 #[derive(OpenApi)]
 #[openapi(
-    paths(manifest, index, media_playlist, init_section, segment, play_event, healthz, readyz),
+    paths(manifest, index, steering, media_playlist, init_section, first, segment, play_event, healthz, readyz),
     tags((name = "playback", description = "From a track to audio, and what was heard. Served by the edge, and by the gateway for players whose edge is down."))
 )]
 struct Playback;
@@ -102,6 +102,8 @@ struct Manifest {
     lossless: Option<String>,
     /// Why this rung, in words.
     reason: String,
+    /// What `playlist_url` answers, its URIs as absolute paths.
+    multivariant_playlist: String,
     first: First,
     /// The media version, 32 hex digits.
     version: String,
@@ -127,6 +129,11 @@ struct Play {
 #[expect(dead_code, reason = "describes what protocol::manifest writes")]
 struct First {
     rung: String,
+    /// The init section and the first segment in one answer: sound after one more request.
+    #[schema(example = "/v1/media/<token>/aac-128/first.mp4")]
+    url: String,
+    /// How many bytes of that answer are the init section.
+    init_bytes: u32,
     init_url: String,
     segment_url: String,
     media_playlist: String,
@@ -212,9 +219,10 @@ struct RejectedEvent {
     responses(
         (status = 200, description = "Signed and private. `Server-Timing: choice` says why this rung", content((String = "application/vnd.apple.mpegurl"), (Manifest = "application/json")),
             headers(("Antiphon-Play" = String, description = "The play's id"), ("Antiphon-Ticket" = String, description = "The event ticket"))),
-        (status = 401, description = "`session_missing`, `session_invalid`, `session_expired`", content_type = "application/problem+json"),
-        (status = 403, description = "`not_allowed_here`", content_type = "application/problem+json"),
+        (status = 401, description = "`session_missing`, `session_invalid`, `session_expired`, `session_revoked`, `ticket_invalid`, `ticket_expired`", content_type = "application/problem+json"),
+        (status = 403, description = "`not_allowed_here`, `not_released`, `not_available`, `token_revoked`", content_type = "application/problem+json"),
         (status = 404, description = "No such track, or not published", content_type = "application/problem+json"),
+        (status = 410, description = "`taken_down`", content_type = "application/problem+json"),
     )
 )]
 #[expect(dead_code, reason = "documentation of the edge's and the gateway's handler")]
@@ -233,6 +241,20 @@ fn manifest() {}
 )]
 #[expect(dead_code, reason = "documentation of the edge's and the gateway's handler")]
 fn index() {}
+
+/// Where players that know content steering find the second path (HLS, section 7.1).
+#[utoipa::path(
+    get,
+    path = "/v1/media/{token}/steering.json",
+    tag = "playback",
+    params(("token" = String, Path, description = "The media token")),
+    responses(
+        (status = 200, description = "A steering manifest", body = Object, content_type = "application/json"),
+        (status = 403, description = "`token_invalid`, `token_expired`, `token_revoked`", content_type = "application/problem+json"),
+    )
+)]
+#[expect(dead_code, reason = "documentation of the edge's and the gateway's handler")]
+fn steering() {}
 
 /// The media playlist of one rung.
 #[utoipa::path(
@@ -264,6 +286,21 @@ fn media_playlist() {}
 #[expect(dead_code, reason = "documentation of the edge's and the gateway's handler")]
 fn init_section() {}
 
+/// The init section and the first segment of one rung, joined.
+#[utoipa::path(
+    get,
+    path = "/v1/media/{token}/{rung}/first.mp4",
+    tag = "playback",
+    params(("token" = String, Path, description = "The media token"), ("rung" = String, Path, description = "The rung")),
+    responses(
+        (status = 200, description = "CMAF header and segment 0", body = Vec<u8>, content_type = "audio/mp4"),
+        (status = 403, description = "`token_invalid`, `token_expired`, `token_revoked`, `not_allowed_here`", content_type = "application/problem+json"),
+        (status = 404, description = "`no_such_segment`", content_type = "application/problem+json"),
+    )
+)]
+#[expect(dead_code, reason = "documentation of the edge's and the gateway's handler")]
+fn first() {}
+
 /// One segment of one rung, counted from 0.
 #[utoipa::path(
     get,
@@ -293,6 +330,7 @@ fn segment() {}
         (status = 202, description = "The accepted events are durable", body = PlayEventAnswer),
         (status = 400, description = "The body cannot be read at all", content_type = "application/problem+json"),
         (status = 401, description = "`ticket_invalid`, `ticket_expired`", content_type = "application/problem+json"),
+        (status = 410, description = "`play_ended`: the play or its account was revoked, and nothing more of it is counted", content_type = "application/problem+json"),
         (status = 429, description = "Too fast; keep the events and send them after `Retry-After`", content_type = "application/problem+json"),
         (status = 503, description = "Cannot be kept now; keep the events and send them after `Retry-After`", content_type = "application/problem+json"),
     )
@@ -320,14 +358,18 @@ mod tests {
         ("/v1/sessions", &["post", "delete"]),
         ("/v1/sessions/refresh", &["post"]),
         ("/.well-known/jwks.json", &["get"]),
+        ("/v1/revocations", &["get", "post"]),
+        ("/v1/revocations/{kind}/{id}", &["delete"]),
         ("/v1/ingest/upload", &["post"]),
         ("/v1/ingest/tracks/{id}", &["get"]),
         ("/v1/tracks/{id}", &["get", "delete"]),
         ("/v1/me/tracks", &["get"]),
         ("/v1/tracks/{id}/manifest", &["get"]),
         ("/v1/media/{token}/index.m3u8", &["get"]),
+        ("/v1/media/{token}/steering.json", &["get"]),
         ("/v1/media/{token}/{rung}.m3u8", &["get"]),
         ("/v1/media/{token}/{rung}/init.mp4", &["get"]),
+        ("/v1/media/{token}/{rung}/first.mp4", &["get"]),
         ("/v1/media/{token}/{rung}/{n}.m4s", &["get"]),
         ("/v1/me/play-event", &["post"]),
         ("/v1/search", &["get"]),
