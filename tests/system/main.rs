@@ -71,8 +71,16 @@ async fn run(filter: Option<&str>) -> Result<Tally> {
         )
         .await;
     tally.stage(&system, filter, &[check!(stampede::a_stampede_on_a_cold_segment_reads_the_object_store_once)]).await;
-    tally.stage(&system, filter, &[check!(revocation::what_is_revoked_stops_within_five_seconds_and_nothing_else_does)]).await;
-    tally.stage(&system, filter, &[check!(revocation::a_hundred_revocations_reach_the_edge_within_five_seconds)]).await;
+    tally
+        .stage(
+            &system,
+            filter,
+            &[
+                check!(revocation::what_is_revoked_stops_within_five_seconds_and_nothing_else_does),
+                check!(revocation::a_hundred_revocations_reach_the_edge_within_five_seconds),
+            ],
+        )
+        .await;
     tally.stage(&system, filter, &[check!(revocation::music_goes_on_while_identity_is_away_and_what_was_revoked_stays_so)]).await;
     tally.stage(&system, filter, &[check!(playback::the_music_goes_on_when_the_edge_is_gone)]).await;
     tally
