@@ -90,14 +90,7 @@ impl Revocation {
             Kind::Account => keys.pseudonym(AccountId(self.id)).into(),
             Kind::Track => TrackId(self.id).into(),
         };
-        Entry {
-            seq: self.seq,
-            kind: self.kind,
-            subject,
-            at_ms: self.revoked_at,
-            lifted_at_ms: self.lifted_at,
-            until_ms: self.until,
-        }
+        Entry { seq: self.seq, kind: self.kind, subject, at_ms: self.revoked_at, lifted_at_ms: self.lifted_at, until_ms: self.until }
     }
 }
 

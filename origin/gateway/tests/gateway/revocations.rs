@@ -132,7 +132,10 @@ async fn the_feed_is_for_the_edge_and_outlives_identity() {
     assert_eq!((other.media(&system).await, manifest(&system, &[]).await), (served(200), served(200)), "playback goes on");
     assert_eq!(play.media(&system).await, refused(403, "token_revoked"), "and what is revoked stays so");
     let metrics = system.http.get(format!("{}/metrics", system.admin)).send().await.unwrap().text().await.unwrap();
-    assert!(metrics.contains("antiphon_gateway_revocations 1\n") && metrics.contains("antiphon_gateway_revocations_age_seconds "), "{metrics}");
+    assert!(
+        metrics.contains("antiphon_gateway_revocations 1\n") && metrics.contains("antiphon_gateway_revocations_age_seconds "),
+        "{metrics}"
+    );
     system.stop().await;
 }
 
