@@ -6,6 +6,7 @@
 //!                  │ asked for     │ the old one             │ or none
 //!                  │ meanwhile     │                         │
 //! ```
+//!
 //! A take-down does not wait for this: it comes with the feed of revocations.
 
 use std::{cell::RefCell, rc::Rc};
@@ -41,40 +42,61 @@ type Known = (Rc<Card>, UnixMs);
 struct Memory {
     cards: Remembered<Name, Known>,
     errors: Remembered<Name, (Problem, UnixMs)>,
-    refreshing: Remembered<Name, UnixMs>,
+    /// Before then no refresh begins: one is under way, or has just failed.
+    refresh_from: Remembered<Name, UnixMs>,
 }
 
 thread_local! {
     static MEMORY: RefCell<Memory> = RefCell::new(Memory {
         cards: Remembered::of(REMEMBERED_MAX),
         errors: Remembered::of(REMEMBERED_MAX),
-        refreshing: Remembered::of(REMEMBERED_MAX),
+        refresh_from: Remembered::of(REMEMBERED_MAX),
     });
+}
+
+/// What a card of some age is good for.
+#[derive(Debug, PartialEq, Eq)]
+enum Age {
+    Fresh,
+    Stale,
+    IfError,
+    Gone,
+}
+
+impl Age {
+    fn of(card: &Known, now: UnixMs) -> Self {
+        match now.since(card.1) {
+            age_ms if age_ms <= FRESH_MS => Self::Fresh,
+            age_ms if age_ms <= STALE_MS => Self::Stale,
+            age_ms if age_ms <= STALE_IF_ERROR_MS => Self::IfError,
+            _ => Self::Gone,
+        }
+    }
 }
 
 /// The track's card.
 pub(crate) async fn card(edge: &Rc<Edge>, track: TrackId) -> Result<Rc<Card>, Problem> {
     let name = (Rc::clone(&edge.host), track);
-    let age_ms = |fetched_at| edge.now.since(fetched_at);
-    let known = nearest(edge, &name).await;
-    match known {
-        Some((card, at)) if age_ms(at) <= FRESH_MS => return Ok(card),
-        Some((card, at)) if age_ms(at) <= STALE_MS => {
+    let known = nearest(edge, &name).await.map(|known| (Age::of(&known, edge.now), known.0));
+    let spare = match known {
+        Some((Age::Fresh, card)) => return Ok(card),
+        Some((Age::Stale, card)) => {
             if begins_refresh(&name, edge.now) {
-                let edge_later = Rc::clone(edge);
-                edge.later(async move { drop(fetch(&edge_later, &name).await) });
+                let behind = Rc::clone(edge);
+                edge.later(async move { drop(fetch(&behind, &name).await) });
             }
             return Ok(card);
         }
-        _ => {}
-    }
+        Some((Age::IfError, card)) => Some(card),
+        Some((Age::Gone, _)) | None => None,
+    };
     let fetched = match error_just_now(&name, edge.now) {
         Some(problem) => Err(problem),
         None => fetch(edge, &name).await,
     };
-    match (fetched, known) {
-        (Err(problem), Some((card, at))) if problem.status >= 500 && age_ms(at) <= STALE_IF_ERROR_MS => {
-            log::warn("stale_card", serde_json::json!({ "request_id": edge.request_id, "track": track, "age_ms": age_ms(at) }));
+    match (fetched, spare) {
+        (Err(problem), Some(card)) if problem.status >= 500 => {
+            log::warn("stale_card", serde_json::json!({ "request_id": edge.request_id, "track": track, "code": problem.code }));
             Ok(card)
         }
         (fetched, _) => fetched,
@@ -104,7 +126,11 @@ async fn cached(key: &str) -> Option<Known> {
 async fn fetch(edge: &Rc<Edge>, name: &Name) -> Result<Rc<Card>, Problem> {
     let fetched = fetch_card(edge, name).await;
     if let Err(problem) = &fetched {
-        MEMORY.with_borrow_mut(|memory| memory.errors.insert(name.clone(), (problem.clone(), crate::now())));
+        let now = crate::now();
+        MEMORY.with_borrow_mut(|memory| {
+            memory.errors.insert(name.clone(), (problem.clone(), now));
+            memory.refresh_from.insert(name.clone(), now.plus_ms(ERROR_MS));
+        });
     }
     fetched
 }
@@ -137,20 +163,62 @@ fn error_just_now(name: &Name, now: UnixMs) -> Option<Problem> {
     (now.since(at) < ERROR_MS).then_some(problem)
 }
 
-/// Whether a refresh may begin: one at a time, and after a failure not before a second has passed.
+/// Whether a refresh may begin: one at a time, and a second after one that failed.
 fn begins_refresh(name: &Name, now: UnixMs) -> bool {
     MEMORY.with_borrow_mut(|memory| {
-        let began = memory.refreshing.get(name);
-        let ended = match (began, memory.cards.get(name)) {
-            (Some(began), Some((_, fetched_at))) => fetched_at >= began,
-            _ => true,
-        };
-        let failed_at = memory.errors.get(name).map(|(_, at)| at);
-        let failed = began.is_some_and(|began| failed_at.is_some_and(|at| at >= began && now.since(at) >= ERROR_MS));
-        let may_begin = ended || failed || began.is_some_and(|began| now.since(began) >= REFRESH_MS_MAX);
+        let may_begin = memory.refresh_from.get(name).is_none_or(|from| from <= now);
         if may_begin {
-            memory.refreshing.insert(name.clone(), now);
+            memory.refresh_from.insert(name.clone(), now.plus_ms(REFRESH_MS_MAX));
         }
         may_begin
     })
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
+
+    use protocol::{MediaVersion, sheet::CardState};
+
+    use super::*;
+
+    const NOW: UnixMs = UnixMs(1_795_556_280_000);
+
+    fn card(age_ms: i64) -> Known {
+        let card = Card {
+            track: TrackId::v7(NOW, [9; 10]),
+            state: CardState::Published,
+            version: MediaVersion([1; 16]),
+            title: String::new(),
+            territories: None,
+            release_at_ms: None,
+            album_gain_cdb: None,
+        };
+        (Rc::new(card), NOW.plus_ms(-age_ms))
+    }
+
+    #[test]
+    fn a_card_is_fresh_then_stale_then_a_spare_then_gone() {
+        let table = [
+            (0, Age::Fresh),
+            (15_000, Age::Fresh),
+            (15_001, Age::Stale),
+            (60_000, Age::Stale),
+            (60_001, Age::IfError),
+            (24 * 3_600_000, Age::IfError),
+            (24 * 3_600_000 + 1, Age::Gone),
+        ];
+        for (age_ms, expected) in table {
+            assert_eq!(Age::of(&card(age_ms), NOW), expected, "{age_ms} ms");
+        }
+    }
+
+    #[test]
+    fn one_refresh_is_under_way_at_a_time_and_one_that_died_does_not_block_the_next_for_long() {
+        let name: Name = ("a.example".into(), TrackId::v7(NOW, [1; 10]));
+        assert!(begins_refresh(&name, NOW));
+        assert!(!begins_refresh(&name, NOW.plus_ms(REFRESH_MS_MAX - 1)));
+        assert!(begins_refresh(&name, NOW.plus_ms(REFRESH_MS_MAX)));
+        assert!(begins_refresh(&("b.example".into(), name.1), NOW), "another host has its own");
+    }
 }

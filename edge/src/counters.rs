@@ -18,10 +18,10 @@ const BINDING: &str = "METRICS";
 const DATASET_EVERY_MS: i64 = 1_000;
 const LOG_EVERY_MS: i64 = 10_000;
 
-#[derive(Default)]
 struct Counters {
     counts: BTreeMap<(&'static str, &'static str), Count>,
     written_at: Option<UnixMs>,
+    every_ms: i64,
 }
 
 #[derive(Clone, Copy, Default)]
@@ -31,7 +31,8 @@ struct Count {
 }
 
 thread_local! {
-    static COUNTERS: RefCell<Counters> = RefCell::default();
+    static COUNTERS: RefCell<Counters> =
+        const { RefCell::new(Counters { counts: BTreeMap::new(), written_at: None, every_ms: DATASET_EVERY_MS }) };
 }
 
 /// Counts one `outcome` of `route`, which took `ms`.
@@ -40,34 +41,34 @@ pub(crate) fn count(env: &Env, route: &'static str, outcome: &'static str, now: 
         let count = counters.counts.entry((route, outcome)).or_default();
         count.times = count.times.saturating_add(1);
         count.ms = count.ms.saturating_add(ms);
-        counters.written_at.is_none_or(|at| now.since(at) >= DATASET_EVERY_MS)
+        counters.written_at.is_none_or(|at| now.since(at) >= counters.every_ms)
     });
     if !due {
         return;
     }
     match env.analytics_engine(BINDING) {
         Ok(dataset) => {
-            for ((route, outcome), count) in taken(now) {
+            for ((route, outcome), count) in taken(now, DATASET_EVERY_MS) {
                 let point = AnalyticsEngineDataPointBuilder::new().indexes([route]).add_blob(route).add_blob(outcome);
                 if let Err(error) = point.add_double(count.times).add_double(count.ms as f64).write_to(&dataset) {
                     log::warn("counters_lost", serde_json::json!({ "cause": error.to_string() }));
                 }
             }
         }
-        Err(_) if COUNTERS.with_borrow(|counters| counters.written_at.is_none_or(|at| now.since(at) >= LOG_EVERY_MS)) => {
-            let counts: Vec<_> = taken(now)
+        Err(_) => {
+            let counts: Vec<_> = taken(now, LOG_EVERY_MS)
                 .into_iter()
                 .map(|((route, outcome), count)| serde_json::json!({ "route": route, "outcome": outcome, "count": count.times, "ms": count.ms }))
                 .collect();
             log::info("counters", serde_json::json!({ "counts": counts }));
         }
-        Err(_) => {}
     }
 }
 
-fn taken(now: UnixMs) -> BTreeMap<(&'static str, &'static str), Count> {
+/// What has gathered; the next is due in `every_ms`.
+fn taken(now: UnixMs, every_ms: i64) -> BTreeMap<(&'static str, &'static str), Count> {
     COUNTERS.with_borrow_mut(|counters| {
-        counters.written_at = Some(now);
+        (counters.written_at, counters.every_ms) = (Some(now), every_ms);
         std::mem::take(&mut counters.counts)
     })
 }

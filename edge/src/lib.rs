@@ -18,10 +18,11 @@
 //! ```text
 //! npm ci --prefix edge
 //! WASM_BINDGEN_BIN=.../wasm-bindgen WASM_OPT_BIN=edge/node_modules/.bin/wasm-opt ESBUILD_BIN=edge/node_modules/.bin/esbuild \
-//!     worker-build --profile wasm edge
+//!     RUSTC_BOOTSTRAP=1 worker-build --profile wasm edge
 //! ```
-//! `--profile wasm` is `[profile.wasm]` of the workspace: small first. The bundle is `edge/build/index.js` with `index_bg.wasm` beside
-//! it. `edge/serve.mjs` serves it on this machine; `wrangler dev` and `wrangler deploy` read the same `wrangler.toml`.
+//! `--profile wasm` is `[profile.wasm]` of the workspace: small first. `edge/.cargo/config.toml` says why panics unwind. The bundle is
+//! `edge/build/index.js` with `index_bg.wasm` beside it. `edge/serve.mjs` serves it on this machine; `wrangler dev` and `wrangler deploy` read
+//! the same `wrangler.toml`.
 
 mod answer;
 mod asked;
@@ -82,7 +83,7 @@ impl Edge {
 async fn fetch(asked: Asked, env: Env, context: Context) -> worker::Result<web_sys::Response> {
     let (arrived, request_id) = (now(), request_id(&asked));
     let route = route::of(asked.path());
-    // A panic unwinds to here and no further (docs of `[profile.wasm]`): the request it came from fails, and no other one.
+    // A panic unwinds to here and no further (`edge/.cargo/config.toml`): the request it came from fails, and no other one.
     let served = AssertUnwindSafe(serve(&asked, route, &env, context, arrived, &request_id)).catch_unwind().await;
     let answer = served.unwrap_or_else(|_| Err(Problem::new(500, "internal", "something failed at the edge; the request id finds it in the logs")));
     let answer = answer.unwrap_or_else(|problem| Answer::problem(&problem, &request_id));
@@ -143,7 +144,7 @@ fn request_id(asked: &Asked) -> String {
 
 /// The platform's clock.
 pub(crate) fn now() -> UnixMs {
-    UnixMs(i64::try_from(worker::Date::now().as_millis()).unwrap_or(i64::MAX))
+    UnixMs(worker::js_sys::Date::now() as i64)
 }
 
 /// The platform's random source. Without one nothing can be minted, which is an error of its own.

@@ -62,7 +62,7 @@ pub(crate) fn edge() -> Result<()> {
 
 /// The Worker, for `edge/serve.mjs` and for `wrangler deploy`.
 pub(crate) fn worker(workspace: &Workspace) -> Result<()> {
-    let sources = ["edge/src", "edge/Cargo.toml", "edge/package-lock.json", "protocol", "Cargo.toml", "Cargo.lock", "rust-toolchain.toml"];
+    let sources = ["edge/src", "edge/.cargo", "edge/Cargo.toml", "edge/package-lock.json", "protocol", "Cargo.toml", "Cargo.lock", "rust-toolchain.toml"];
     let stamp = workspace.root.join("edge/build/.fingerprint");
     stamped(workspace, &sources, &stamp, "the Worker", || {
         let mut build = Command::new(cargo_tools::worker_build(workspace));
@@ -75,6 +75,8 @@ pub(crate) fn worker(workspace: &Workspace) -> Result<()> {
 pub(crate) fn with_worker_tools<'a>(workspace: &Workspace, command: &'a mut Command) -> Result<&'a mut Command> {
     Ok(command
         .env("CARGO_TARGET_DIR", &workspace.target)
+        // edge/.cargo/config.toml says what for.
+        .env("RUSTC_BOOTSTRAP", "1")
         .env("WORKER_BUILD_BIN", cargo_tools::worker_build(workspace))
         .env("WASM_BINDGEN_BIN", cargo_tools::wasm_bindgen(workspace))
         .env("WASM_OPT_BIN", node::edge_module(workspace, ".bin/wasm-opt"))

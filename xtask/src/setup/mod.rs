@@ -55,13 +55,18 @@ pub(crate) fn ensure(workspace: &Workspace, purpose: Purpose) -> Result<()> {
     node::ensure(workspace, purpose)
 }
 
-/// The standard library that the Worker is compiled against.
+/// The target that the Worker is compiled for, and the source of the standard library, which is compiled with it (edge/.cargo/config.toml).
 fn wasm_target() -> Result<()> {
     const TARGET: &str = "wasm32-unknown-unknown";
     let sysroot = shell::output(std::process::Command::new("rustc").args(["--print", "sysroot"]))?;
-    if std::path::Path::new(sysroot.trim()).join("lib/rustlib").join(TARGET).is_dir() {
-        return Ok(());
+    let rustlib = std::path::Path::new(sysroot.trim()).join("lib/rustlib");
+    if !rustlib.join(TARGET).is_dir() {
+        say::step(&format!("installing the Rust target {TARGET}"));
+        shell::run(std::process::Command::new("rustup").args(["target", "add", TARGET]))?;
     }
-    say::step(&format!("installing the Rust target {TARGET}"));
-    shell::run(std::process::Command::new("rustup").args(["target", "add", TARGET]))
+    if !rustlib.join("src/rust/library/Cargo.lock").is_file() {
+        say::step("installing the source of Rust's standard library");
+        shell::run(std::process::Command::new("rustup").args(["component", "add", "rust-src"]))?;
+    }
+    Ok(())
 }
