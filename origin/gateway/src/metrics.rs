@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use pingora::{apps::http_app::ServeHttp, protocols::http::ServerSession};
 use prometheus::{Encoder as _, Gauge, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, Opts, Registry, TextEncoder};
 
-use crate::{gateway::Gateway, health, revoked::Standing};
+use crate::{gateway::Gateway, health};
 
 /// The gateway's instruments.
 pub(crate) struct Metrics {
@@ -87,7 +87,8 @@ impl Metrics {
         self.in_flight.get()
     }
 
-    fn text(&self, held: (u64, u64), revoked: &Standing) -> Vec<u8> {
+    fn text(&self, gateway: &Gateway) -> Vec<u8> {
+        let (held, revoked) = (gateway.shield.held(), gateway.revoked.standing(gateway.clock.now()));
         self.revocations.set(i64::try_from(revoked.entries).unwrap_or(i64::MAX));
         self.revocations_age_seconds.set(revoked.age_ms as f64 / 1000.0);
         self.shield_memory_bytes.set(i64::try_from(held.0).unwrap_or(i64::MAX));
@@ -116,7 +117,7 @@ pub(crate) struct Admin(pub(crate) Arc<Gateway>);
 impl ServeHttp for Admin {
     async fn response(&self, session: &mut ServerSession) -> http::Response<Vec<u8>> {
         let (status, content_type, body) = match session.req_header().uri.path() {
-            "/metrics" => (200, "text/plain; version=0.0.4", self.0.metrics.text(self.0.shield.held(), &self.0.revoked.standing(self.0.clock.now()))),
+            "/metrics" => (200, "text/plain; version=0.0.4", self.0.metrics.text(&self.0)),
             "/healthz" => (200, "application/json", health::alive().into()),
             "/readyz" => {
                 let (status, body) = health::ready(&self.0);
