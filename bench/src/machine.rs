@@ -21,8 +21,13 @@ pub(crate) fn machine() -> String {
 }
 
 /// Now, RFC 3339.
-#[expect(clippy::disallowed_methods, reason = "a benchmark says when it ran")]
 pub(crate) fn now() -> String {
+    unix_now().rfc3339()
+}
+
+/// Now.
+#[expect(clippy::disallowed_methods, reason = "a benchmark says when it ran, and signs what is valid now")]
+pub(crate) fn unix_now() -> UnixMs {
     let ms = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |elapsed| elapsed.as_millis());
-    UnixMs(i64::try_from(ms).unwrap_or(i64::MAX)).rfc3339()
+    UnixMs(i64::try_from(ms).unwrap_or(i64::MAX))
 }

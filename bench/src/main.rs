@@ -11,6 +11,7 @@ use clap::{Parser, Subcommand};
 mod abr;
 mod client;
 mod delay_proxy;
+mod edge;
 mod machine;
 mod running;
 mod scene;
@@ -35,6 +36,10 @@ enum Command {
     ///
     /// Example: bench abr --seeds 200
     Abr(abr::Options),
+    /// The Worker's CPU, latency, start-up and size on plain workerd, beside the same in JavaScript. Needs no running system.
+    ///
+    /// Example: cargo xtask bench edge -- --quick
+    Edge(edge::Options),
     /// Answers lines of evidence (JSON) on standard input with the choice; what the simulator asks.
     #[command(hide = true)]
     Choose,
@@ -55,6 +60,7 @@ fn main() -> ExitCode {
     let table = match Arguments::parse().command {
         Command::Ttfb(options) => ttfb::run(&options),
         Command::Abr(options) => abr::run(&options),
+        Command::Edge(options) => edge::run(&options),
         Command::Choose => abr::answer_choices(),
     };
     match table {

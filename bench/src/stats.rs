@@ -12,6 +12,11 @@ impl Samples {
         self.0.push(sample);
     }
 
+    /// Takes in what another case measured.
+    pub(crate) fn extend(&mut self, others: &Self) {
+        self.0.extend_from_slice(&others.0);
+    }
+
     /// How many there are.
     pub(crate) fn len(&self) -> usize {
         self.0.len()

@@ -3,12 +3,17 @@ use std::{path::PathBuf, process::Command};
 
 use anyhow::{Result, bail};
 
-use crate::{shell, workspace::Workspace};
+use crate::{
+    build, say,
+    setup::{self, Purpose},
+    shell,
+    workspace::Workspace,
+};
 
 /// `cargo xtask bench`
 #[derive(clap::Args)]
 #[command(
-    after_help = "Examples:\n  cargo xtask bench ttfb\n  cargo xtask bench ttfb --state /tmp/second -- --rounds 2000\n  cargo xtask bench abr -- --seeds 200\n\nWhat follows -- is passed on."
+    after_help = "Examples:\n  cargo xtask bench ttfb\n  cargo xtask bench ttfb --state /tmp/second -- --rounds 2000\n  cargo xtask bench abr -- --seeds 200\n  cargo xtask bench edge -- --quick\n\nWhat follows -- is passed on."
 )]
 pub(crate) struct Args {
     /// Name of a benchmark: a subcommand of the program `bench`, which lists them with --help
@@ -32,7 +37,26 @@ pub(crate) fn main(args: &Args) -> Result<()> {
     if !WITHOUT_SYSTEM.contains(&args.name.as_str()) {
         cargo.arg("--run").arg(running(&workspace, args)?);
     }
+    if args.name == "edge" {
+        setup::ensure(&workspace, Purpose::Build)?;
+        build::worker(&workspace)?;
+        cargo.arg("--verify-module").arg(wasm(&workspace, "verify-worker", "verify_worker.wasm")?);
+        cargo.arg("--named-module").arg(wasm(&workspace, "edge", "edge.wasm")?);
+    }
     shell::run(cargo.args(&args.rest))
+}
+
+/// A package as rustc leaves it for wasm32, with the names of its functions, built as worker-build builds the Worker (edge/.cargo/config.toml) but in a
+/// target directory of its own: nothing that worker-build made is built again for it.
+fn wasm(workspace: &Workspace, package: &str, file: &str) -> Result<PathBuf> {
+    say::step(&format!("building {package} with names"));
+    let target = workspace.target.join("named");
+    let mut cargo = Command::new("cargo");
+    cargo.args(["build", "--quiet", "--package", package, "--lib", "--target", "wasm32-unknown-unknown", "--profile", "wasm"]);
+    cargo.args(["--config", "profile.wasm.strip=false", "--target-dir"]).arg(&target);
+    cargo.env("RUSTC_BOOTSTRAP", "1").current_dir(workspace.root.join("edge"));
+    shell::run(&mut cargo)?;
+    Ok(target.join("wasm32-unknown-unknown/wasm").join(file))
 }
 
 /// The run.json of the running system.
