@@ -108,7 +108,7 @@ impl Ingest {
 fn api_router() -> OpenApiRouter<Ingest> {
     OpenApiRouter::with_openapi(platform::openapi::base("Antiphon ingest", "Uploads, and how they become tracks"))
         .routes(routes!(routes::uploads::create))
-        .routes(routes!(routes::tracks::read))
+        .routes(routes!(routes::tracks::read, routes::tracks::cancel))
         .routes(routes!(routes::tracks::list))
 }
 

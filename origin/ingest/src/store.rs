@@ -231,7 +231,7 @@ pub(crate) async fn claim(pool: &PgPool, id: UploadId, message: &Message, lease_
     Ok(claimed.rows_affected() == 1)
 }
 
-/// Holds the job for longer and says how far it is; false when another worker has it.
+/// Holds the job for longer and says how far it is; false when another worker has it, or the artist wants it no more.
 pub(crate) async fn advance(
     db: impl PgExecutor<'_>,
     id: UploadId,
@@ -239,14 +239,62 @@ pub(crate) async fn advance(
     lease_until: UnixMs,
     percents: [u8; 3],
 ) -> sqlx::Result<bool> {
-    let held = sqlx::query("UPDATE ingest.jobs SET lease_until_ms = $3, percents = $4 WHERE upload_id = $1 AND fence = $2")
-        .bind(id.uuid())
-        .bind(fence)
-        .bind(lease_until.0)
-        .bind(percents.map(i16::from).as_slice())
-        .execute(db)
-        .await?;
+    let held = sqlx::query(
+        "UPDATE ingest.jobs
+            SET lease_until_ms = $3,
+                percents       = $4
+          WHERE upload_id = $1
+            AND fence = $2
+            AND EXISTS (SELECT FROM ingest.uploads WHERE id = $1 AND state IN ('uploaded', 'processing'))",
+    )
+    .bind(id.uuid())
+    .bind(fence)
+    .bind(lease_until.0)
+    .bind(percents.map(i16::from).as_slice())
+    .execute(db)
+    .await?;
     Ok(held.rows_affected() == 1)
+}
+
+/// Marks that the track is being handed to the catalogue, after which only the catalogue can take it down; false when another worker has the job,
+/// or the artist has cancelled it.
+pub(crate) async fn hand_over(db: impl PgExecutor<'_>, id: UploadId, fence: i64, version: MediaVersion, now: UnixMs) -> sqlx::Result<bool> {
+    let marked = sqlx::query(
+        "UPDATE ingest.uploads u
+            SET version       = $3,
+                updated_at_ms = $4
+           FROM ingest.jobs j
+          WHERE u.id = $1
+            AND j.upload_id = u.id
+            AND j.fence = $2
+            AND u.state IN ('uploaded', 'processing')",
+    )
+    .bind(id.uuid())
+    .bind(fence)
+    .bind(version.0.as_slice())
+    .bind(now.0)
+    .execute(db)
+    .await?;
+    Ok(marked.rows_affected() == 1)
+}
+
+/// Ends an upload of `owner`'s that is not being handed to the catalogue yet; false when there is no such.
+pub(crate) async fn cancel(db: impl PgExecutor<'_>, owner: AccountId, track: TrackId, now: UnixMs) -> sqlx::Result<bool> {
+    let cancelled = sqlx::query(
+        "UPDATE ingest.uploads
+            SET state         = 'taken_down',
+                updated_at_ms = $3
+          WHERE track_id = $1
+            AND owner_account = $2
+            AND state IN ('pending', 'uploaded', 'processing')
+            AND version IS NULL",
+    )
+    .bind(track.uuid())
+    .bind(owner.uuid())
+    .bind(now.0)
+    .execute(db)
+    .await?;
+    Ok(cancelled.rows_affected() == 1)
 }
 
 /// How an upload ends.

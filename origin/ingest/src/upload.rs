@@ -204,7 +204,7 @@ pub(crate) enum State {
     Rejected,
     /// It waits for a person of ours; `reason` says why.
     Held,
-    /// It could be heard once.
+    /// Its artist wants it no more.
     TakenDown,
 }
 

@@ -408,3 +408,34 @@ async fn a_declaration_is_checked_by_name_and_kept_by_its_idempotency_key() {
     assert_eq!(first, second);
     assert_eq!(world.call(Method::GET, "/v1/me/tracks", account(3), None).await.body["items"].as_array().unwrap().len(), 1);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_artist_cancels_what_is_not_published_yet_and_nothing_comes_of_it() {
+    let world = World::new().await;
+    let cancel = async |track: &str, who: AccountId| world.call(Method::DELETE, &format!("/v1/ingest/tracks/{track}"), who, None).await;
+    // Before the bytes are there.
+    let (bytes, long) = (song(220, 5), song(330, 120));
+    let begun = world.declare(declaration(&bytes)).await;
+    let early = begun["track"]["id"].as_str().unwrap().to_owned();
+    assert_eq!(cancel(&early, account(2)).await.body["code"], "no_such_track");
+    assert_eq!(cancel(&early, account(1)).await.status, StatusCode::NO_CONTENT);
+    assert_eq!(cancel(&early, account(1)).await.status, StatusCode::NO_CONTENT);
+    assert_eq!(world.put(&begun, bytes).await, StatusCode::OK, "the place was promised for an hour");
+    // While they are encoded.
+    let late = world.upload(long).await;
+    let worker = world.worker();
+    wait_for(&world.owner(), "SELECT count(*) = 1 FROM ingest.jobs").await;
+    assert_eq!(cancel(&late, account(1)).await.status, StatusCode::NO_CONTENT);
+
+    wait_for(&world.owner(), "SELECT count(*) = 0 FROM queue.messages").await;
+    for track in [&early, &late] {
+        assert_eq!(world.status(track).await["state"], "taken_down");
+    }
+    assert_eq!(world.published_events().await, 0);
+    // The worker is free for the next one, which cannot be cancelled once it is published.
+    let next = world.upload(song(440, 5)).await;
+    world.until(&next, "published").await;
+    let refused = cancel(&next, account(1)).await;
+    assert_eq!((refused.status, &refused.body["code"]), (StatusCode::CONFLICT, &json!("not_under_way")));
+    worker.abort();
+}

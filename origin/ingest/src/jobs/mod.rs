@@ -151,7 +151,7 @@ impl Workers {
 
         match self.work(message, &upload).await {
             Ok(Outcome::End(end)) => self.end(message, &upload, &end).await,
-            Ok(Outcome::FencedOut) | Err(Stop::Lost) => Ok(Fate::Lost),
+            Ok(Outcome::FencedOut) | Err(Stop::Lost) => self.lost(&upload).await,
             Err(Stop::Interrupted) => {
                 let now = self.clock.now();
                 store::advance(&self.pool, upload.id, message.fence, now, [0; 3]).await?;
@@ -171,7 +171,7 @@ impl Workers {
 
     async fn end(&self, message: &Message, upload: &crate::upload::Upload, end: &End) -> sqlx::Result<Fate> {
         if !store::end(&self.pool, upload.id, message.fence, end, self.clock.now()).await? {
-            return Ok(Fate::Lost);
+            return self.lost(upload).await;
         }
         match end {
             End::Published { version, .. } => tracing::info!(upload = %upload.id, track = %upload.track, %version, "published"),
@@ -182,6 +182,16 @@ impl Workers {
             End::Held(reason) => tracing::error!(upload = %upload.id, track = %upload.track, detail = reason.detail, "held"),
         }
         Ok(Fate::Done)
+    }
+
+    /// The job is not ours any more: another worker has it, or the artist has cancelled, and then the message is finished with.
+    async fn lost(&self, upload: &crate::upload::Upload) -> sqlx::Result<Fate> {
+        let stands = store::upload(&self.pool, upload.id).await?;
+        if stands.is_some_and(|upload| upload.state == State::TakenDown) {
+            tracing::info!(upload = %upload.id, track = %upload.track, "cancelled");
+            return Ok(Fate::Done);
+        }
+        Ok(Fate::Lost)
     }
 
     async fn sweep(&self) {

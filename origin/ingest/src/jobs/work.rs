@@ -36,7 +36,7 @@ const PUBLISH_PAUSE_MAX: Duration = Duration::from_secs(10);
 /// Why a job ended before the upload did.
 #[derive(Debug)]
 pub(super) enum Stop {
-    /// The lease passed to another worker.
+    /// The lease passed to another worker, or the artist has cancelled.
     Lost,
     /// The process is to stop.
     Interrupted,
@@ -259,6 +259,9 @@ impl Workers {
             release_at_ms: declared.release_at,
             sheet,
         };
+        if !store::hand_over(&self.pool, upload.id, message.fence, sheet.version, self.clock.now()).await.context("the hand-over")? {
+            return Err(Stop::Lost);
+        }
         let mut pause = Duration::from_millis(200);
         for _ in 1..PUBLISH_TRIES {
             match self.catalog.publish(&publication).await {

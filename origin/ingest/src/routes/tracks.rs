@@ -1,8 +1,8 @@
-//! `GET /v1/ingest/tracks/{id}` and `GET /v1/me/tracks`: how an artist's own uploads stand.
+//! `/v1/ingest/tracks/{id}` and `GET /v1/me/tracks`: how an artist's own uploads stand, and how one is cancelled.
 
 use axum::extract::State;
 use futures::StreamExt as _;
-use platform::{Artist, Json, Page, Paging, Path, Problem};
+use platform::{Artist, Json, NoContent, Page, Paging, Path, Problem};
 use protocol::{Rung, TrackId, UnixMs, sheet::CardState};
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -77,8 +77,41 @@ impl From<Upload> for TrackStatus {
 )]
 pub(crate) async fn read(artist: Artist, State(app): State<Ingest>, Path(id): Path<TrackId>) -> Result<Json<TrackStatus>, Problem> {
     let upload = store::of_track(&app.pool, artist.account, id).await?;
-    let upload = upload.ok_or_else(|| Problem::not_found("no_such_track", "you have uploaded no such track"))?;
+    let upload = upload.ok_or_else(no_such_track)?;
     Ok(Json(current(&app, upload).await.into()))
+}
+
+/// Cancel an upload that is not published yet. Again is no error. A published track is taken down at `/v1/tracks/{id}`.
+#[utoipa::path(
+    delete,
+    path = "/v1/ingest/tracks/{id}",
+    tag = "ingest",
+    params(("id" = uuid::Uuid, Path, description = "The track")),
+    responses(
+        (status = 204, description = "Nothing more becomes of it"),
+        (status = 401, description = "`session_missing`, `session_invalid`, `session_expired`"),
+        (status = 403, description = "`not_an_artist`"),
+        (status = 404, description = "`no_such_track`"),
+        (status = 409, description = "`not_under_way`: it is published or about to be, or it was rejected or is held"),
+    ),
+    security(("session" = []))
+)]
+pub(crate) async fn cancel(artist: Artist, State(app): State<Ingest>, Path(id): Path<TrackId>) -> Result<NoContent, Problem> {
+    if store::cancel(&app.pool, artist.account, id, app.clock.now()).await? {
+        tracing::info!(track = %id, "its artist cancels an upload");
+        return Ok(NoContent);
+    }
+    let upload = store::of_track(&app.pool, artist.account, id).await?.ok_or_else(no_such_track)?;
+    let stands = match upload.state {
+        UploadState::TakenDown => return Ok(NoContent),
+        UploadState::Pending | UploadState::Uploaded | UploadState::Processing => "being published",
+        state @ (UploadState::Published | UploadState::Rejected | UploadState::Held) => state.name(),
+    };
+    Err(Problem::conflict("not_under_way", format!("this upload cannot be cancelled any more: it is {stands}")))
+}
+
+fn no_such_track() -> Problem {
+    Problem::not_found("no_such_track", "you have uploaded no such track")
 }
 
 /// The artist's own tracks, newest first.
