@@ -8,7 +8,7 @@ import { servePlayers } from './players.mjs';
 import { api, backUp, holdDown, logIn, longestTrack, run, until } from './system.mjs';
 
 /** The music runs this much faster, so that boundaries come sooner. */
-const RATE = 2;
+const RATE = 3;
 /** Held ahead before it does, s. */
 const AHEAD_S = 8;
 /** Boundaries of rungs lie within a sample of each other. */
