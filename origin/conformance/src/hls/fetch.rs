@@ -12,17 +12,15 @@ use reqwest::{
     },
     redirect::Policy,
 };
-use serde::Serialize;
 
 const CONNECT_WITHIN: Duration = Duration::from_secs(10);
 const ANSWER_WITHIN: Duration = Duration::from_secs(60);
 const REDIRECTS_MAX: usize = 5;
 /// Where a page of somebody else's would live: what answers it must say that it may.
-const PAGE: &str = "https://player.example";
+pub(crate) const PAGE: &str = "https://player.example";
 
 /// What kind of thing is fetched, and with that how large it may be.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
     /// A multivariant or media playlist.
     Playlist,

@@ -61,13 +61,13 @@ pub(crate) struct Segment {
     pub(crate) fragment: Result<Fragment, String>,
 }
 
-/// A content steering manifest (draft-pantos-hls-rfc8216bis 7.2).
+/// A content steering manifest (draft-pantos-hls-rfc8216bis).
 #[derive(Debug, Deserialize)]
 pub(crate) struct Steering {
     #[serde(rename = "VERSION")]
     pub(crate) version: u64,
     #[serde(rename = "TTL")]
-    pub(crate) ttl_s: u64,
+    pub(crate) ttl_s: Option<u64>,
     #[serde(rename = "PATHWAY-PRIORITY")]
     pub(crate) priority: Vec<String>,
 }

@@ -62,6 +62,14 @@ pub struct Finding {
     pub faults: Vec<Fault>,
 }
 
+impl Finding {
+    /// Whether a MUST is broken or a SHOULD not followed.
+    #[must_use]
+    pub fn is_off(&self) -> bool {
+        matches!(self.verdict, Verdict::Broken | Verdict::Advised)
+    }
+}
+
 /// Every rule, in the order of its source.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Report {

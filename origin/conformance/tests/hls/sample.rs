@@ -20,22 +20,19 @@ pub(crate) const RUNGS: [&str; 3] = ["aac-64", "aac-128", "aac-256"];
 /// A copy of the sample as it is published, on two pathways: the second is under `/second`, by an absolute address.
 pub(crate) fn published() -> Shelf {
     static PUBLISHED: OnceLock<Shelf> = OnceLock::new();
-    PUBLISHED.get_or_init(make).clone()
+    PUBLISHED.get_or_init(|| publish(SOUND)).clone()
 }
 
 /// A copy of its first pathway, as if there were no other.
 pub(crate) fn good() -> Shelf {
     let mut shelf = published();
-    let text = shelf.text("/index.m3u8");
-    let second = text
-        .find("#EXT-X-STREAM-INF")
-        .and_then(|first| text[first..].match_indices("#EXT-X-STREAM-INF").nth(RUNGS.len()).map(|(at, _)| first + at));
-    let text: String = text[..second.unwrap()]
-        .lines()
-        .filter(|line| !line.contains("STEERING"))
-        .map(|line| format!("{}\n", line.replace(",PATHWAY-ID=\"edge\"", "")))
-        .collect();
-    shelf.put("/index.m3u8", Object::playlist(&text));
+    let text = shelf.text("/index.m3u8").replace(",PATHWAY-ID=\"edge\"", "");
+    // A variant is a tag and its URI.
+    let lines: Vec<&str> = text.lines().collect();
+    let is_kept =
+        |n: usize| !lines[n].contains("STEERING") && !lines[n].contains("gateway") && (n == 0 || !lines[n - 1].contains("gateway"));
+    let kept: String = (0..lines.len()).filter(|n| is_kept(*n)).map(|n| format!("{}\n", lines[n])).collect();
+    shelf.put("/index.m3u8", Object::playlist(&kept));
     shelf
 }
 
@@ -48,17 +45,17 @@ pub(crate) fn ffmpeg(arguments: &[&str]) {
 /// Noise over a chord: as hard to encode at its start as at its end, so that its bit rate hardly moves.
 pub(crate) const SOUND: &str = "aevalsrc=0.2*sin(2*PI*440*t)+0.1*(random(0)-0.5)|0.2*sin(2*PI*330*t)+0.1*(random(1)-0.5):s=44100:d=21";
 
-fn make() -> Shelf {
+/// What ffmpeg's filter `sound` becomes when an artist uploads it.
+pub(crate) fn publish(sound: &str) -> Shelf {
     let folder = tempfile::tempdir().unwrap();
     let source = folder.path().join("source.flac");
-    ffmpeg(&["-f", "lavfi", "-i", SOUND, source.to_str().unwrap()]);
+    ffmpeg(&["-f", "lavfi", "-i", sound, source.to_str().unwrap()]);
     let studio = Studio::new(std::env::var_os("FFMPEG_BIN").map_or_else(|| "ffmpeg".into(), PathBuf::from), 600).unwrap();
     let work = folder.path().join("work");
     std::fs::create_dir(&work).unwrap();
     let take = Take { source: &source, size: std::fs::metadata(&source).unwrap().len(), sha256: &[7; 32], folder: &work };
     let master = studio.make(take, &|_| {}, &Arc::new(AtomicBool::new(false))).unwrap();
     let sheet = &master.sheet;
-    assert_eq!(sheet.segments(), SEGMENTS);
 
     let mut shelf = Shelf::default();
     let mut put = |path: &str, object: Object| {
@@ -73,7 +70,7 @@ fn make() -> Shelf {
         let part = |(offset, length): (u64, u32)| file[offset as usize..][..length as usize].to_vec();
         put(&format!("/{rung}.m3u8"), Object::playlist(&playlist::media(sheet, *rung).unwrap()));
         put(&format!("/{rung}/init.mp4"), Object::media(part(sheet.init_range(*rung).unwrap())));
-        for n in 0..SEGMENTS {
+        for n in 0..sheet.segments() {
             put(&format!("/{rung}/{n}.m4s"), Object::media(part(sheet.segment_range(*rung, n).unwrap())));
         }
     }

@@ -6,7 +6,7 @@ use reqwest::Url;
 
 use super::{Fault, Outcome, count};
 use crate::hls::{
-    fetch::{Delivery, Kind},
+    fetch::{Delivery, Kind, PAGE},
     presentation::Presentation,
 };
 
@@ -54,7 +54,8 @@ pub(super) fn content_types(presentation: &Presentation) -> Outcome {
             Kind::Playlist => &["application/vnd.apple.mpegurl", "audio/mpegurl"],
             Kind::Init => &["audio/mp4", "video/mp4"],
             Kind::Segment => &["audio/mp4", "video/iso.segment", "audio/iso.segment", "video/mp4", "audio/aac"],
-            Kind::Steering => &["application/json"],
+            // Recommended is the first; players take it for the JSON that it is.
+            Kind::Steering => &["application/vnd.apple.steering-list", "application/json"],
         };
         if !expected.contains(&essence.as_str()) {
             let told = if essence.is_empty() { "no Content-Type".to_owned() } else { format!("Content-Type: {essence}") };
@@ -79,7 +80,7 @@ pub(super) fn tls_version(presentation: &Presentation) -> Outcome {
     if over_tls == 0 {
         return Outcome::none("nothing came over TLS");
     }
-    // rustls speaks nothing older, so what answered is new enough; what is older does not answer.
+    // rustls speaks nothing older and no key exchange without forward secrecy: what answered is new enough, what is not does not answer.
     Outcome::Measured(format!("{} over TLS 1.2 or 1.3", count(over_tls, "object")), Vec::new())
 }
 
@@ -98,7 +99,7 @@ pub(super) fn cors(presentation: &Presentation) -> Outcome {
     let mut seen = BTreeSet::new();
     let mut faults = Vec::new();
     for (at, delivery) in came(presentation) {
-        if !matches!(delivery.allow_origin.as_str(), "*" | "https://player.example") {
+        if !matches!(delivery.allow_origin.as_str(), "*" | PAGE) {
             let told = if delivery.allow_origin.is_empty() {
                 "no Access-Control-Allow-Origin".to_owned()
             } else {

@@ -1,4 +1,4 @@
-//! Content steering (draft-pantos-hls-rfc8216bis 4.4.6.6 and 7): several ways to the same music.
+//! Content steering (draft-pantos-hls-rfc8216bis 4.4.6.6): several ways to the same music.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -24,6 +24,35 @@ pub(super) fn tag(presentation: &Presentation) -> Outcome {
         faults.push(Fault::new(&at, format!("PATHWAY-ID=\"{pathway}\" is of no variant")));
     }
     Outcome::Measured(format!("begins on `{}` of {}", tag.pathway.as_deref().unwrap_or("."), count(known.len(), "pathway")), faults)
+}
+
+pub(super) fn begins(presentation: &Presentation) -> Outcome {
+    let Some(tag) = presentation.multivariant.as_ref().and_then(|multivariant| multivariant.steering.as_ref()) else {
+        return Outcome::none(NONE);
+    };
+    let silent = tag.pathway.is_none().then(|| Fault::new(format!("line {}", tag.line), "no PATHWAY-ID: a player begins anywhere"));
+    Outcome::Measured(tag.pathway.clone().unwrap_or_default(), silent.into_iter().collect())
+}
+
+/// A variant listed twice with other URIs is a second way, with content steering or without.
+pub(super) fn failover(presentation: &Presentation) -> Outcome {
+    let mut ways: BTreeMap<(u64, Option<&str>), BTreeSet<&str>> = BTreeMap::new();
+    for (_, variant) in presentation.variants() {
+        ways.entry((variant.bandwidth, variant.codecs.as_deref())).or_default().insert(&variant.uri);
+    }
+    if ways.is_empty() {
+        return Outcome::none("a media playlist alone has no variants");
+    }
+    let single = ways.iter().filter(|(_, uris)| uris.len() < 2);
+    let faults: Vec<_> = single
+        .map(|((bandwidth, _), uris)| {
+            Fault::new(
+                uris.iter().copied().next().unwrap_or_default().rsplit('/').next().unwrap_or_default(),
+                format!("BANDWIDTH={bandwidth} is there once"),
+            )
+        })
+        .collect();
+    Outcome::Measured(format!("{} of {} twice", ways.len() - faults.len(), count(ways.len(), "variant")), faults)
 }
 
 fn pathways(presentation: &Presentation) -> BTreeMap<&str, Vec<(usize, &Variant)>> {
@@ -62,7 +91,7 @@ pub(super) fn manifest(presentation: &Presentation) -> Outcome {
     if manifest.version != 1 {
         faults.push(Fault::new(at, format!("VERSION is {}", manifest.version)));
     }
-    if manifest.ttl_s == 0 {
+    if manifest.ttl_s == Some(0) {
         faults.push(Fault::new(at, "a TTL of 0 s: players would never stop asking"));
     }
     if manifest.priority.is_empty() {
@@ -77,7 +106,8 @@ pub(super) fn manifest(presentation: &Presentation) -> Outcome {
             faults.push(Fault::new(at, format!("PATHWAY-PRIORITY names `{pathway}`, which no variant is on")));
         }
     }
-    Outcome::Measured(format!("{} for {} s", manifest.priority.join(", "), manifest.ttl_s), faults)
+    let ttl = manifest.ttl_s.map_or_else(|| "as long as a player likes".to_owned(), |ttl_s| format!("for {ttl_s} s"));
+    Outcome::Measured(format!("{} {ttl}", manifest.priority.join(", ")), faults)
 }
 
 pub(super) fn same_bytes(presentation: &Presentation) -> Outcome {
