@@ -33,10 +33,6 @@ pub(crate) struct Way {
 pub(crate) const WASM: &str = "wasm";
 /// The same by WebCrypto.
 pub(crate) const WEBCRYPTO: &str = "webcrypto";
-/// The Worker's check of a session.
-pub(crate) const SESSION_WASM: &str = "session-wasm";
-/// The same by WebCrypto.
-pub(crate) const SESSION_WEBCRYPTO: &str = "session-webcrypto";
 
 fn ways() -> [Way; 5] {
     let way = |path, name, many| Way { path, name, many, us: Vec::new() };
@@ -44,8 +40,8 @@ fn ways() -> [Way; 5] {
         way(WASM, "media token (HMAC), WebAssembly: the Worker's code", MANY_TOKENS),
         way(WEBCRYPTO, "media token, JavaScript with WebCrypto", MANY_TOKENS),
         way("sign", "`crypto.subtle.sign` of 81 bytes alone", MANY_TOKENS),
-        way(SESSION_WASM, "session (Ed25519), WebAssembly: the Worker's code", MANY_SESSIONS),
-        way(SESSION_WEBCRYPTO, "session, JavaScript with WebCrypto", MANY_SESSIONS),
+        way("session-wasm", "session (Ed25519), WebAssembly: the Worker's code", MANY_SESSIONS),
+        way("session-webcrypto", "session, JavaScript with WebCrypto", MANY_SESSIONS),
     ]
 }
 
