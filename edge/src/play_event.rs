@@ -23,9 +23,9 @@ pub(crate) async fn answer(edge: &Rc<Edge>, asked: &Asked) -> Result<Answer, Pro
         return Err(answer::only("POST"));
     }
     let body = read(asked).await?;
-    let post = PlayEventPost::parse(&body)?;
+    let post = PlayEventPost::read(asked.header("content-type").as_deref(), asked.query(), &body)?;
     revoked::keep_up(edge).await;
-    let claims = revoked::judge(|revoked| admission::heartbeat(&edge.settings.keys, revoked, &post.ticket, edge.now))?;
+    let claims = revoked::judge(|revoked| admission::heartbeat(&edge.settings.keys, revoked, &post, edge.now))?;
     let sent = post.events.len();
     let (post, mut rejected) = post.receive(claims.duration_ms, edge.now);
     let kept_places: Vec<usize> = (0..sent).filter(|place| !rejected.iter().any(|refusal| refusal.index == *place)).collect();
@@ -71,10 +71,6 @@ async fn keep(edge: &Edge, envelope: &Envelope) -> Result<Outcome, Problem> {
 
 /// The body, at most one byte over the limit: whatever length it declares, no more is taken in.
 async fn read(asked: &Asked) -> Result<Vec<u8>, Problem> {
-    let content_type = asked.header("content-type").unwrap_or_default();
-    if content_type.starts_with("application/cmcd") {
-        return Err(Problem::new(415, "unsupported_media_type", "events are sent as JSON"));
-    }
     let mut body = Vec::new();
     let unreadable = |error: worker::Error| Problem::new(400, "malformed_body", format!("the body could not be read: {error}"));
     let Ok(mut chunks) = Request::from(Clone::clone(asked.raw())).stream() else { return Ok(body) };

@@ -3,6 +3,7 @@
 
 use crate::{
     Problem, TrackId, UnixMs,
+    heartbeat::PlayEventPost,
     keys::TokenKeys,
     media_path::{self, MediaObject},
     revocation::{Kind, Revocations},
@@ -103,14 +104,17 @@ pub fn taken_down() -> Problem {
 }
 
 /// Judges the ticket of a heartbeat. A track that was taken down was still heard before, so its heartbeats count; a play or an account that was
-/// revoked is silenced.
+/// revoked is silenced, and so is a stock player that only goes on saying that it ended (CTA-5004-B: 410 ends a report).
 ///
 /// # Errors
 /// 401 `ticket_invalid`, `ticket_expired`; 410 `play_ended`.
-pub fn heartbeat(keys: &impl Verifier, revoked: &Revocations, ticket: &str, now: UnixMs) -> Result<Claims, Problem> {
-    let claims = ticket_claims(keys, ticket, now)?;
+pub fn heartbeat(keys: &impl Verifier, revoked: &Revocations, post: &PlayEventPost, now: UnixMs) -> Result<Claims, Problem> {
+    let claims = ticket_claims(keys, &post.ticket, now)?;
     match revoked.judge(&claims, now) {
         Some(Kind::Play | Kind::Account) => Err(Problem::new(410, "play_ended", "this play was ended: nothing more of it is counted")),
+        Some(Kind::Track) | None if post.over => {
+            Err(Problem::new(410, "play_ended", "this play has ended: nothing more is expected of it"))
+        }
         Some(Kind::Track) | None => Ok(claims),
     }
 }
@@ -194,10 +198,13 @@ mod tests {
     fn a_revoked_play_is_silenced_and_a_track_taken_down_was_still_heard() {
         let keys = TokenKeys::parse(KEYS).unwrap();
         let ticket = token::mint(&keys, &claims(Purpose::Event), NOW).unwrap();
-        let judged = |kind| heartbeat(&keys, &revoking(kind), &ticket, NOW).map(|_| ()).map_err(|problem| (problem.status, problem.code));
+        let post = |over| PlayEventPost { ticket: ticket.clone(), sender: "s".to_owned(), events: Vec::new(), over };
+        let judged =
+            |kind| heartbeat(&keys, &revoking(kind), &post(false), NOW).map(|_| ()).map_err(|problem| (problem.status, problem.code));
         assert_eq!(judged(Kind::Play), Err((410, "play_ended")));
         assert_eq!(judged(Kind::Account), Err((410, "play_ended")));
         assert_eq!(judged(Kind::Track), Ok(()));
+        assert_eq!(heartbeat(&keys, &Revocations::default(), &post(true), NOW).unwrap_err().code, "play_ended");
         assert_eq!(renewal(&keys, &revoking(Kind::Track), &ticket, NOW).unwrap_err().code, "token_revoked");
     }
 
@@ -209,7 +216,8 @@ mod tests {
         assert_eq!(refusal(&revoking(Kind::Play), NOW), Ok(()));
         let mut revoked = revoking(Kind::Track);
         assert_eq!(refusal(&revoked, NOW), Err((410, "taken_down")));
-        let lifted = Entry { seq: 2, kind: Kind::Track, subject: id.into(), at_ms: NOW, lifted_at_ms: Some(NOW), until_ms: NOW.plus_ms(LIFE_MS) };
+        let lifted =
+            Entry { seq: 2, kind: Kind::Track, subject: id.into(), at_ms: NOW, lifted_at_ms: Some(NOW), until_ms: NOW.plus_ms(LIFE_MS) };
         revoked.take(&FeedPage { head: 2, entries: vec![lifted] }, NOW);
         assert_eq!(refusal(&revoked, NOW.plus_ms(1)), Ok(()));
     }

@@ -11,6 +11,7 @@
 use std::borrow::Cow;
 
 mod members;
+pub mod report;
 mod strings;
 
 #[cfg(test)]

@@ -4,23 +4,21 @@
 use std::borrow::Cow;
 
 use crate::{
-    choose::{EffectiveType, Evidence},
+    choose::{Codecs, EffectiveType, Evidence},
     cmcd::Cmcd,
     query,
 };
 
-/// The headers of CMCD (CTA-5004 section 2).
-const CMCD_HEADERS: [&str; 4] = ["cmcd-object", "cmcd-request", "cmcd-session", "cmcd-status"];
-
-/// Gathers evidence. `header` looks up a request header by its lower-case name; `query` is the query string as it was sent.
+/// Gathers evidence. `header` looks up a request header by its lower-case name; `query` is the query string as it was sent, whose arguments
+/// `CMCD` and `codecs` (RFC 6381 names, what the device plays) are read.
 pub fn gather<'a>(header: impl Fn(&'static str) -> Option<Cow<'a, str>>, query: Option<&str>) -> Evidence {
-    let cmcd = CMCD_HEADERS.into_iter().filter_map(&header).fold(Cmcd::default(), |cmcd, text| cmcd.with(&text));
     Evidence {
-        cmcd: query::argument(query, "CMCD").map_or(cmcd, |text| cmcd.with(&text)),
+        cmcd: Cmcd::of_request(&header, query::argument(query, "CMCD").as_deref()),
         downlink_kbps: header("downlink").and_then(|text| megabits_as_kbps(&text)),
         effective_type: header("ect").and_then(|text| EffectiveType::parse(&text)),
         save_data: header("save-data").is_some_and(|text| text.trim().eq_ignore_ascii_case("on")),
         round_trip_ms: header("rtt").and_then(|text| text.trim().parse().ok()),
+        codecs: query::argument(query, "codecs").map_or_else(Codecs::default, |text| Codecs::parse(&text)),
         ..Evidence::default()
     }
 }
@@ -43,11 +41,18 @@ mod tests {
     fn what_a_browser_and_a_player_say_is_read() {
         let said = gathered(
             &[("downlink", "1.45"), ("ect", "3g"), ("rtt", "150"), ("save-data", "on"), ("cmcd-request", "bl=1000,mtp=900")],
-            Some("CMCD=rtp%3D15000"),
+            Some("CMCD=mtp%3D15000"),
         );
         assert_eq!((said.downlink_kbps, said.round_trip_ms, said.save_data), (Some(1450), Some(150), true));
         assert_eq!(said.effective_type, Some(EffectiveType::ThreeG));
-        assert_eq!((said.cmcd.measured_kbps, said.cmcd.requested_max_kbps), (Some(900), Some(15_000)));
+        assert_eq!((said.cmcd.measured_kbps, said.cmcd.buffer_ms), (Some(900), Some(1000)), "headers come before the argument");
+        assert_eq!(gathered(&[], Some("CMCD=mtp%3D15000")).cmcd.measured_kbps, Some(15_000));
+    }
+
+    #[test]
+    fn a_device_says_which_codecs_it_plays() {
+        assert_eq!(gathered(&[], Some("codecs=mp4a.40.2")).codecs, Codecs::parse("mp4a.40.2"));
+        assert_eq!(gathered(&[], None).codecs, Codecs::default());
     }
 
     #[test]

@@ -4,11 +4,11 @@
 //! player ──PlayEventPost──► edge or gateway ──StoredPost──► buffer ──Batch──► collector
 //! ```
 //!
-//! Which play and account an event belongs to comes from the ticket alone.
+//! Which play and account an event belongs to comes from the ticket alone. A post is JSON, or CMCD in event mode (`cmcd::report`).
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Problem, UnixMs, ids::to_hex};
+use crate::{Problem, UnixMs, cmcd::report, ids::to_hex, query};
 
 /// Events in one post.
 pub const EVENTS_MAX: usize = 200;
@@ -88,9 +88,44 @@ pub struct Event {
     /// Whether the player was in the background.
     #[serde(default)]
     pub background: bool,
+    /// What a player that reports its state instead of intervals did, and when. Only [`crate::cmcd::report`] makes it: a JSON post has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clock: Option<Clock>,
+}
+
+/// A player's state at an instant of its own clock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Clock {
+    /// The player's clock, ms since 1970. Only differences of it are used.
+    pub at_ms: i64,
+    /// Whether media was playing from then on.
+    pub playing: bool,
+    /// Where in the track it was, where it says so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub position_ms: Option<u32>,
+}
+
+/// What makes two events of one name the same event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[expect(missing_docs, reason = "each field is the event's field of the same name")]
+pub struct Content {
+    pub kind: EventKind,
+    pub from_ms: u32,
+    pub to_ms: u32,
+    pub muted: bool,
+    pub background: bool,
+    pub clock: Option<Clock>,
 }
 
 impl Event {
+    /// The event of number `seq` with this content.
+    #[must_use]
+    pub const fn of(seq: u32, content: Content) -> Self {
+        let Content { kind, from_ms, to_ms, muted, background, clock } = content;
+        Self { seq, kind, from_ms, to_ms, muted, background, clock }
+    }
+
     /// Why the event cannot be kept for a track of `duration_ms`.
     ///
     /// # Errors
@@ -110,8 +145,9 @@ impl Event {
 
     /// The content that makes two events of one name the same event.
     #[must_use]
-    pub fn content(&self) -> (EventKind, u32, u32, bool, bool) {
-        (self.kind, self.from_ms, self.to_ms, self.muted, self.background)
+    pub const fn content(&self) -> Content {
+        let Self { kind, from_ms, to_ms, muted, background, clock, .. } = *self;
+        Content { kind, from_ms, to_ms, muted, background, clock }
     }
 }
 
@@ -124,6 +160,8 @@ pub struct PlayEventPost {
     pub sender: String,
     /// Each event or why it was refused, in the order sent.
     pub events: Vec<Result<Event, Rejected>>,
+    /// The sender goes on reporting that it has ended: it can be told to stop.
+    pub over: bool,
 }
 
 /// An event that was refused.
@@ -151,6 +189,20 @@ pub struct PostAnswer {
 }
 
 impl PlayEventPost {
+    /// Reads a body of either kind. Of its type only CMCD is looked for: `sendBeacon` says text/plain, or nothing, for JSON. `query` is the
+    /// request's query string, whose `ticket` authorises CMCD.
+    ///
+    /// # Errors
+    /// As [`Self::parse`] and [`crate::cmcd::report::parse`].
+    pub fn read(content_type: Option<&str>, query: Option<&str>, body: &[u8]) -> Result<Self, Problem> {
+        let media_type = content_type.unwrap_or_default().split(';').next().unwrap_or_default().trim();
+        if media_type.eq_ignore_ascii_case(report::CONTENT_TYPE) {
+            report::parse(body, query::argument(query, "ticket").as_deref())
+        } else {
+            Self::parse(body)
+        }
+    }
+
     /// Reads a JSON body.
     ///
     /// # Errors
@@ -179,13 +231,11 @@ impl PlayEventPost {
             return Err(Problem::new(422, "bad_sender", format!("sender is 1 to {SENDER_CHARS_MAX} printable ASCII characters")));
         }
         let event = |(index, value)| {
-            serde_json::from_value(value).map_err(|error: serde_json::Error| Rejected {
-                index,
-                code: "malformed_event".to_owned(),
-                detail: error.to_string(),
-            })
+            let malformed = |detail| Rejected { index, code: "malformed_event".to_owned(), detail };
+            let event: Event = serde_json::from_value(value).map_err(|error: serde_json::Error| malformed(error.to_string()))?;
+            if event.clock.is_some() { Err(malformed("unknown field `clock`".to_owned())) } else { Ok(event) }
         };
-        Ok(Self { ticket: body.ticket, sender: body.sender, events: body.events.into_iter().enumerate().map(event).collect() })
+        Ok(Self { ticket: body.ticket, sender: body.sender, events: body.events.into_iter().enumerate().map(event).collect(), over: false })
     }
 
     /// Splits into what is kept and what is refused, for a track of `duration_ms`.
@@ -265,11 +315,21 @@ mod tests {
             {"seq":1,"kind":"progress","from_ms":9,"to_ms":3},
             {"seq":2,"kind":"dance","from_ms":0,"to_ms":3},
             {"seq":3,"kind":"progress","from_ms":0,"to_ms":99999},
-            {"seq":4,"kind":"progress","from_ms":0,"to_ms":3,"loud":true}]}"#;
+            {"seq":4,"kind":"progress","from_ms":0,"to_ms":3,"loud":true},
+            {"seq":5,"kind":"progress","from_ms":0,"to_ms":3,"clock":{"at_ms":1,"playing":true}}]}"#;
         let (kept, rejected) = PlayEventPost::parse(body).unwrap().receive(10_000, UnixMs(5));
         assert_eq!(kept.events.len(), 1);
         let codes: Vec<_> = rejected.iter().map(|refusal| (refusal.index, refusal.code.as_str())).collect();
-        assert_eq!(codes, [(1, "interval_reversed"), (2, "malformed_event"), (3, "interval_beyond_track"), (4, "malformed_event")]);
+        assert_eq!(
+            codes,
+            [
+                (1, "interval_reversed"),
+                (2, "malformed_event"),
+                (3, "interval_beyond_track"),
+                (4, "malformed_event"),
+                (5, "malformed_event")
+            ]
+        );
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! The listen rule: from the heartbeats of an account's plays to listens that count.
 //!
 //! A pure fold over the *set* of events: whatever order, duplication or path they arrived by, the same set gives the same listens.
-//! It sees, for each `(play, sender, seq)`, the interval of media heard and the earliest receipt.
+//! It sees, for each `(play, sender, seq)`, what was heard (see [`Heard`]) and the earliest receipt. `docs/listen-rule.md` tells it with examples,
+//! which are its tests.
 //!
 //! 1. **Speed.** In `seq` order, a sender may be credited 1.05 times the time that passed between receipts, counted from the mint, plus
 //!    2 s once. What an interval leaves unused stays available, since heartbeats kept while offline arrive together.
@@ -15,10 +16,15 @@
 
 use std::collections::BTreeMap;
 
-use crate::{PlayId, UnixMs, heartbeat::EventKind};
+mod heard;
 
-/// The version of this rule, stored with every listen.
-pub const RULE_VERSION: u16 = 1;
+pub use heard::Heard;
+use heard::{Stretch, stretches};
+
+use crate::{PlayId, UnixMs};
+
+/// The version of this rule, stored with every listen. Version 2 added reports of a player's state; what was judged by version 1 is judged alike.
+pub const RULE_VERSION: u16 = 2;
 /// A play counts from here, or from the whole of a shorter track.
 pub const VALID_MS: u32 = 30_000;
 /// Clocks and networks are forgiven this much, once.
@@ -35,23 +41,6 @@ pub struct PlayEvidence {
     pub duration_ms: u32,
     /// Its events, in any order, one for each `(sender, seq)`.
     pub events: Vec<Heard>,
-}
-
-/// One event as the rule sees it.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Heard {
-    /// The player instance.
-    pub sender: String,
-    /// Number within the sender.
-    pub seq: u32,
-    /// What happened.
-    pub kind: EventKind,
-    /// Media heard, `[from_ms, to_ms)`.
-    pub from_ms: u32,
-    /// Its end.
-    pub to_ms: u32,
-    /// The earliest receipt.
-    pub received_at: UnixMs,
 }
 
 /// What a play is worth.
@@ -160,38 +149,39 @@ fn judge_alone(evidence: &PlayEvidence) -> Solo {
     for heard in &evidence.events {
         by_sender.entry(&heard.sender).or_default().push(heard);
     }
-    let mut credited = Vec::with_capacity(evidence.events.len());
+    let (mut claimed, mut credited) = (Vec::with_capacity(evidence.events.len()), Vec::with_capacity(evidence.events.len()));
     for events in by_sender.values_mut() {
         events.sort_by_key(|heard| heard.seq);
-        credit_in_order(events, mint, evidence.duration_ms, &mut credited);
+        let claims = stretches(events, evidence.duration_ms);
+        claimed.extend(claims.iter().map(|claim| (claim.from_ms, claim.to_ms)));
+        credit_in_order(&claims, mint, &mut credited);
     }
     let receipts = evidence.events.iter().map(|heard| heard.received_at);
     let first_receipt = receipts.clone().min().unwrap_or(mint);
     let last_receipt = receipts.max().unwrap_or(mint).max(mint);
-    let claimed = evidence.events.iter().map(|heard| (heard.from_ms.min(evidence.duration_ms), heard.to_ms.min(evidence.duration_ms)));
     // Two senders of one play share its listener: together they cannot outrun the time either.
     let played_ms = union_ms(credited).min(speed_limit(last_receipt.since(mint)) + SLACK_MS);
     Solo {
         mint,
         last_receipt,
         spread_ms: last_receipt.since(first_receipt),
-        claimed_ms: union_ms(claimed.collect()),
+        claimed_ms: union_ms(claimed),
         played_ms,
         needed_ms: i64::from(VALID_MS.min(evidence.duration_ms.max(1))),
         ended: evidence.events.iter().any(|heard| heard.kind.ends_play()),
     }
 }
 
-/// Rule 1: the intervals of one sender, each cut to what the time since the mint still allows.
-fn credit_in_order(events: &[&Heard], mint: UnixMs, duration_ms: u32, credited: &mut Vec<(u32, u32)>) {
+/// Rule 1: the stretches of one sender, each cut to what the time since the mint still allows.
+fn credit_in_order(claims: &[Stretch], mint: UnixMs, credited: &mut Vec<(u32, u32)>) {
     let mut latest = mint;
     let mut allowance_ms = SLACK_MS;
-    for heard in events {
-        let now = latest.max(heard.received_at);
+    for claim in claims {
+        let now = latest.max(claim.received_at);
         allowance_ms += speed_limit(now.since(latest));
         latest = now;
-        let (from, to) = (heard.from_ms.min(duration_ms), heard.to_ms.min(duration_ms));
-        let length = i64::from(to.saturating_sub(from)).min(allowance_ms);
+        let from = claim.from_ms;
+        let length = i64::from(claim.to_ms.saturating_sub(from)).min(allowance_ms);
         allowance_ms -= length;
         if let Ok(length) = u32::try_from(length)
             && length > 0
@@ -301,6 +291,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::heartbeat::EventKind;
 
     const MINT: i64 = 1_795_556_280_000;
 
@@ -311,6 +302,7 @@ mod tests {
             kind,
             from_ms,
             to_ms,
+            clock: None,
             received_at: UnixMs(mint + after_ms),
         };
         PlayEvidence { play: PlayId::v7(UnixMs(mint), [n; 10]), duration_ms, events: events.iter().map(heard).collect() }

@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use crate::{
-    MediaVersion, PlayId, Problem, Territory, UnixMs,
+    MediaVersion, PlayId, Problem, Territory, UnixMs, admission,
     choose::{Choice, Evidence, RungList, choose},
     keys::TokenKeys,
     media_path::{self, MediaObject},
@@ -114,7 +114,7 @@ pub fn decide<'a>(inputs: &ManifestInputs<'a>) -> Result<Manifest<'a>, Problem> 
 pub fn entitle(card: &Card, territory: Territory, now: UnixMs) -> Result<(), Problem> {
     match card.state {
         CardState::Published => {}
-        CardState::TakenDown => return Err(Problem::new(410, "taken_down", "this track has been taken down")),
+        CardState::TakenDown => return Err(admission::taken_down()),
         CardState::Held => return Err(Problem::new(403, "not_available", "this track is held and cannot be played now")),
     }
     if card.release_at_ms.is_some_and(|release| now < release) {

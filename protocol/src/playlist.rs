@@ -69,7 +69,8 @@ pub fn media(sheet: &Sheet, rung: Rung) -> Option<String> {
     let segments = sheet.rung(rung)?.segment_bytes.len().min(sheet.segments());
     let timescale = u64::from(sheet.timescale.max(1));
     let mut entries = String::new();
-    let mut target_s = 1;
+    // What a rendition is measured over (RFC 8216 section 4.1), however short its track: Apple's 6 s (authoring specification 7.5).
+    let mut target_s = 6;
     // Rounding each boundary rather than each duration keeps the error of a run below a microsecond.
     let micros = |samples: u64| samples.saturating_mul(1_000_000) / timescale;
     let mut heard = 0;

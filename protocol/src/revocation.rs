@@ -192,7 +192,9 @@ impl Revocations {
     /// Whether `subject` is refused to something that began at `begun`: a play, or a session.
     #[must_use]
     pub fn refuses(&self, kind: Kind, subject: Subject, begun: UnixMs, now: UnixMs) -> bool {
-        self.standing.get(&(kind, subject)).is_some_and(|entry| now < entry.until_ms && entry.lifted_at_ms.is_none_or(|lifted| begun <= lifted))
+        self.standing
+            .get(&(kind, subject))
+            .is_some_and(|entry| now < entry.until_ms && entry.lifted_at_ms.is_none_or(|lifted| begun <= lifted))
     }
 
     /// The entries after `after`, for a feed that is answered from this copy.

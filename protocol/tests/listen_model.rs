@@ -129,6 +129,7 @@ fn deliveries() -> impl Strategy<Value = Vec<MadeUp>> {
                             kind,
                             from_ms: from,
                             to_ms: from + length,
+                            clock: None,
                             received_at: UnixMs(MINT + mint + after),
                         },
                     })

@@ -2,7 +2,7 @@
 
 use protocol::{
     PlayId, UnixMs,
-    heartbeat::EventKind,
+    heartbeat::{Clock, EventKind},
     listen::{Heard, Listen, ListenState, PlayEvidence, VoidReason, fold},
 };
 
@@ -27,15 +27,17 @@ fn event(text: &str, place: u32) -> Heard {
     };
     let (sender, text) = text.split_once(':').unwrap_or(("a", text));
     let [kind, interval, received] = text.split(' ').collect::<Vec<_>>()[..] else { panic!("not an event: {text}") };
-    let (from, to) = interval.split_once('-').unwrap();
-    Heard {
-        sender: sender.to_owned(),
-        seq,
-        kind: EventKind::parse(kind).unwrap_or_else(|| panic!("no kind of event: {kind}")),
-        from_ms: media(from),
-        to_ms: media(to),
-        received_at: UnixMs(FIRST_MINT_MS + ms(received.strip_prefix('@').unwrap())),
+    let received_at = UnixMs(FIRST_MINT_MS + ms(received.strip_prefix('@').unwrap()));
+    let (sender, kind) = (sender.to_owned(), EventKind::parse(kind).unwrap_or_else(|| panic!("no kind of event: {kind}")));
+    // A stock player's report: `plays` or `silent`, the instant by its clock, and perhaps where it is.
+    if let Some(report) = interval.strip_prefix("silent=").map(|at| (false, at)).or(interval.strip_prefix("plays=").map(|at| (true, at))) {
+        let (playing, (at, position)) =
+            (report.0, report.1.split_once('^').map_or((report.1, None), |(at, position)| (at, Some(position))));
+        let clock = Clock { at_ms: ms(at), playing, position_ms: position.map(media) };
+        return Heard { sender, seq, kind, from_ms: 0, to_ms: 0, clock: Some(clock), received_at };
     }
+    let (from, to) = interval.split_once('-').unwrap();
+    Heard { sender, seq, kind, from_ms: media(from), to_ms: media(to), clock: None, received_at }
 }
 
 fn play(text: &str, place: u8) -> PlayEvidence {

@@ -65,7 +65,7 @@ mod tests {
     use super::*;
 
     fn event(seq: u32, to_ms: u32) -> Event {
-        Event { seq, kind: EventKind::Progress, from_ms: 0, to_ms, muted: false, background: false }
+        Event { seq, kind: EventKind::Progress, from_ms: 0, to_ms, muted: false, background: false, clock: None }
     }
 
     #[test]

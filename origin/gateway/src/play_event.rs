@@ -33,13 +33,16 @@ impl Batches {
     }
 }
 
-/// Answers a post. Of its type only the one thing that is not JSON is refused: `sendBeacon` says text/plain, or nothing.
-pub(crate) async fn answer(gateway: &Gateway, content_type: Option<&str>, body: &[u8], request_id: &str) -> Result<Answer, Problem> {
-    if content_type.is_some_and(|content_type| content_type.starts_with("application/cmcd")) {
-        return Err(Problem::new(415, "unsupported_media_type", "events are sent as JSON"));
-    }
-    let post = PlayEventPost::parse(body)?;
-    let claims = gateway.revoked.judged(|revoked| admission::heartbeat(&gateway.token_keys, revoked, &post.ticket, gateway.clock.now()))?;
+/// Answers a post, JSON or CMCD in event mode.
+pub(crate) async fn answer(
+    gateway: &Gateway,
+    content_type: Option<&str>,
+    query: Option<&str>,
+    body: &[u8],
+    request_id: &str,
+) -> Result<Answer, Problem> {
+    let post = PlayEventPost::read(content_type, query, body)?;
+    let claims = gateway.revoked.judged(|revoked| admission::heartbeat(&gateway.token_keys, revoked, &post, gateway.clock.now()))?;
     let (kept, rejected) = post.receive(claims.duration_ms, gateway.clock.now());
     // `stop` stays null: which plays of an account are under way is known to its buffer at the edge alone.
     let mut told = PostAnswer { accepted: kept.events.len(), rejected, ..PostAnswer::default() };

@@ -257,7 +257,7 @@ impl Proxy {
             Target::Here(Own::Media) => media::answer(gateway, request, path).await?,
             Target::Here(Own::Manifest) => manifest::answer(gateway, request, path, query).await?,
             Target::Here(Own::PlayEvent) => {
-                play_event::answer(gateway, header_text(request, "content-type"), &body, &ctx.request_id).await?
+                play_event::answer(gateway, header_text(request, "content-type"), query, &body, &ctx.request_id).await?
             }
             Target::Here(Own::InternalSheet) => internal::sheet(gateway, path).await?,
             Target::Here(Own::InternalMedia) => internal::range(gateway, path).await?,

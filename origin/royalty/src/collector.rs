@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use protocol::{
     MediaVersion, Plan, PlayId, Territory, TrackId, UnixMs,
-    heartbeat::{Batch, Event, EventKind, SENDER_CHARS_MAX, StoredPost},
+    heartbeat::{Batch, Content, Event, SENDER_CHARS_MAX, StoredPost},
     keys::TokenKeys,
     token::{self, Claims, Pseudonym, Purpose, Refusal},
 };
@@ -32,9 +32,6 @@ pub struct EventName {
     /// Its number.
     pub seq: u32,
 }
-
-/// What makes two events of one name the same.
-pub type Content = (EventKind, u32, u32, bool, bool);
 
 /// A copy of an event that could count.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -199,8 +196,7 @@ impl EventName {
     /// The record of a copy, for quarantine.
     #[must_use]
     pub fn record(&self, copy: &Copy) -> String {
-        let (kind, from_ms, to_ms, muted, background) = copy.content;
-        let event = Event { seq: self.seq, kind, from_ms, to_ms, muted, background };
+        let event = Event::of(self.seq, copy.content);
         serde_json::json!({ "play": self.play, "sender": self.sender, "event": event }).to_string()
     }
 }
@@ -208,7 +204,7 @@ impl EventName {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
-    use protocol::RungSet;
+    use protocol::{RungSet, heartbeat::EventKind};
 
     use super::*;
 
@@ -232,7 +228,7 @@ mod tests {
     }
 
     fn post(ticket: &str, received_at: UnixMs, to_ms: u32) -> StoredPost {
-        let event = Event { seq: 0, kind: EventKind::Progress, from_ms: 0, to_ms, muted: false, background: false };
+        let event = Event { seq: 0, kind: EventKind::Progress, from_ms: 0, to_ms, muted: false, background: false, clock: None };
         StoredPost { ticket: ticket.to_owned(), sender: "s".to_owned(), received_at_ms: received_at, events: vec![event] }
     }
 

@@ -16,7 +16,10 @@ const DECIMAL_DIGITS_MAX: (usize, usize) = (12, 3);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Bare<'a> {
     /// In thousandths, whole or not.
-    Number { thousandths: i64, whole: bool },
+    Number {
+        thousandths: i64,
+        whole: bool,
+    },
     /// What stands between the quotes, still escaped.
     Text(&'a str),
     Token(&'a str),
@@ -28,6 +31,14 @@ impl<'a> Bare<'a> {
     pub(super) fn whole(self) -> Option<u32> {
         match self {
             Self::Number { thousandths, whole: true } if thousandths >= 0 => Some(u32::try_from(thousandths / 1000).unwrap_or(u32::MAX)),
+            _ => None,
+        }
+    }
+
+    /// A whole number of either sign; RFC 8941 has up to 15 digits.
+    pub(super) fn integer(self) -> Option<i64> {
+        match self {
+            Self::Number { thousandths, whole: true } => Some(thousandths / 1000),
             _ => None,
         }
     }

@@ -5,14 +5,17 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use protocol::{PlayId, UnixMs, heartbeat::EventKind};
+use protocol::{
+    PlayId, UnixMs,
+    heartbeat::{Clock, Content, EventKind},
+};
 use serde::Serialize;
 use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
 
 use super::partitions::Partitions;
 use crate::{
-    collector::{Content, Copy, EventName, PlayClaims, Quarantined, Sorted},
+    collector::{Copy, EventName, PlayClaims, Quarantined, Sorted},
     error::RoyaltyError,
     period::{Period, play_floor},
 };
@@ -263,10 +266,13 @@ async fn merge_events(tx: &mut PgConnection, sorted: Sorted) -> Result<Settled, 
 async fn insert_events(tx: &mut PgConnection, candidates: &BTreeMap<EventName, Vec<Copy>>) -> Result<BTreeSet<EventName>, RoyaltyError> {
     let first = || candidates.iter().filter_map(|(name, copies)| Some((name, copies.first()?)));
     let rows: Vec<(Uuid, String, i64)> = sqlx::query_as(
-        "INSERT INTO royalty.events (play, sender, seq, kind, from_ms, to_ms, muted, background, received_at_ms)
-         SELECT play, sender, seq, kind, from_ms, to_ms, muted, background, received_at_ms
-         FROM unnest($1::UUID[], $2::TEXT[], $3::BIGINT[], $4::TEXT[], $5::BIGINT[], $6::BIGINT[], $7::BOOLEAN[], $8::BOOLEAN[], $9::BIGINT[])
-              AS event (play, sender, seq, kind, from_ms, to_ms, muted, background, received_at_ms)
+        "INSERT INTO royalty.events
+                (play, sender, seq, kind, from_ms, to_ms, muted, background, clock_at_ms, clock_playing, clock_position_ms, received_at_ms)
+         SELECT play, sender, seq, kind, from_ms, to_ms, muted, background, clock_at_ms, clock_playing, clock_position_ms, received_at_ms
+         FROM unnest($1::UUID[], $2::TEXT[], $3::BIGINT[], $4::TEXT[], $5::BIGINT[], $6::BIGINT[], $7::BOOLEAN[], $8::BOOLEAN[],
+                     $9::BIGINT[], $10::BOOLEAN[], $11::BIGINT[], $12::BIGINT[])
+              AS event (play, sender, seq, kind, from_ms, to_ms, muted, background, clock_at_ms, clock_playing, clock_position_ms,
+                        received_at_ms)
          ORDER BY play, sender, seq
          ON CONFLICT (play, sender, seq) DO NOTHING
          RETURNING play, sender, seq",
@@ -274,11 +280,14 @@ async fn insert_events(tx: &mut PgConnection, candidates: &BTreeMap<EventName, V
     .bind(first().map(|(name, _)| name.play.uuid()).collect::<Vec<_>>())
     .bind(first().map(|(name, _)| name.sender.clone()).collect::<Vec<_>>())
     .bind(first().map(|(name, _)| i64::from(name.seq)).collect::<Vec<_>>())
-    .bind(first().map(|(_, copy)| copy.content.0.name().to_owned()).collect::<Vec<_>>())
-    .bind(first().map(|(_, copy)| i64::from(copy.content.1)).collect::<Vec<_>>())
-    .bind(first().map(|(_, copy)| i64::from(copy.content.2)).collect::<Vec<_>>())
-    .bind(first().map(|(_, copy)| copy.content.3).collect::<Vec<_>>())
-    .bind(first().map(|(_, copy)| copy.content.4).collect::<Vec<_>>())
+    .bind(first().map(|(_, copy)| copy.content.kind.name().to_owned()).collect::<Vec<_>>())
+    .bind(first().map(|(_, copy)| i64::from(copy.content.from_ms)).collect::<Vec<_>>())
+    .bind(first().map(|(_, copy)| i64::from(copy.content.to_ms)).collect::<Vec<_>>())
+    .bind(first().map(|(_, copy)| copy.content.muted).collect::<Vec<_>>())
+    .bind(first().map(|(_, copy)| copy.content.background).collect::<Vec<_>>())
+    .bind(first().map(|(_, copy)| copy.content.clock.map(|clock| clock.at_ms)).collect::<Vec<_>>())
+    .bind(first().map(|(_, copy)| copy.content.clock.map(|clock| clock.playing)).collect::<Vec<_>>())
+    .bind(first().map(|(_, copy)| copy.content.clock.and_then(|clock| clock.position_ms).map(i64::from)).collect::<Vec<_>>())
     .bind(first().map(|(_, copy)| copy.received_at.0).collect::<Vec<_>>())
     .fetch_all(tx)
     .await?;
@@ -295,6 +304,9 @@ struct EventRow {
     to_ms: i64,
     muted: bool,
     background: bool,
+    clock_at_ms: Option<i64>,
+    clock_playing: Option<bool>,
+    clock_position_ms: Option<i64>,
     received_at_ms: i64,
 }
 
@@ -305,7 +317,7 @@ async fn stored_events(tx: &mut PgConnection, names: &[&EventName]) -> Result<BT
     let plays: Vec<Uuid> = names.iter().map(|name| name.play.uuid()).collect();
     let (low, high) = range(&plays);
     let rows: Vec<EventRow> = sqlx::query_as(
-        "SELECT play, sender, seq, kind, from_ms, to_ms, muted, background, received_at_ms
+        "SELECT play, sender, seq, kind, from_ms, to_ms, muted, background, clock_at_ms, clock_playing, clock_position_ms, received_at_ms
          FROM royalty.events JOIN unnest($1::UUID[], $2::TEXT[], $3::BIGINT[]) AS name (play, sender, seq) USING (play, sender, seq)
          WHERE events.play BETWEEN $4 AND $5",
     )
@@ -320,9 +332,23 @@ async fn stored_events(tx: &mut PgConnection, names: &[&EventName]) -> Result<BT
         .map(|row| {
             let kind = EventKind::parse(&row.kind).ok_or_else(|| RoyaltyError::Invariant(format!("event kind {}", row.kind)))?;
             let name = EventName { play: PlayId(row.play), sender: row.sender, seq: narrow(row.seq)? };
-            Ok((name, ((kind, narrow(row.from_ms)?, narrow(row.to_ms)?, row.muted, row.background), UnixMs(row.received_at_ms))))
+            let content = Content {
+                kind,
+                from_ms: narrow(row.from_ms)?,
+                to_ms: narrow(row.to_ms)?,
+                muted: row.muted,
+                background: row.background,
+                clock: clock(row.clock_at_ms, row.clock_playing, row.clock_position_ms)?,
+            };
+            Ok((name, (content, UnixMs(row.received_at_ms))))
         })
         .collect()
+}
+
+/// A player's state from its three columns.
+pub(super) fn clock(at_ms: Option<i64>, playing: Option<bool>, position_ms: Option<i64>) -> Result<Option<Clock>, RoyaltyError> {
+    let position_ms = position_ms.map(narrow).transpose()?;
+    Ok(at_ms.zip(playing).map(|(at_ms, playing)| Clock { at_ms, playing, position_ms }))
 }
 
 /// A copy that was received earlier than the stored one sets the receipt back: the row is the same whichever copy came first.

@@ -12,6 +12,7 @@ use serde::Serialize;
 use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
 
+use super::merge;
 use crate::{collector::PLAY_LIFE_MS, error::RoyaltyError, period::play_floor};
 
 /// Plays whose times are further apart than this cannot compete: the rule's slack of 2 s is what 1.05 x this gap pays back.
@@ -122,7 +123,19 @@ pub async fn evidence(tx: &mut PgConnection, dirty: Dirty) -> Result<Vec<PlayEvi
         .collect()
 }
 
-type HeardRow = (Uuid, String, i64, String, i64, i64, i64);
+#[derive(sqlx::FromRow)]
+struct HeardRow {
+    play: Uuid,
+    sender: String,
+    seq: i64,
+    kind: String,
+    from_ms: i64,
+    to_ms: i64,
+    clock_at_ms: Option<i64>,
+    clock_playing: Option<bool>,
+    clock_position_ms: Option<i64>,
+    received_at_ms: i64,
+}
 
 async fn events_of(tx: &mut PgConnection, plays: &[PlayRow]) -> Result<BTreeMap<Uuid, Vec<Heard>>, RoyaltyError> {
     let names: Vec<Uuid> = plays.iter().map(|row| row.play).collect();
@@ -130,7 +143,7 @@ async fn events_of(tx: &mut PgConnection, plays: &[PlayRow]) -> Result<BTreeMap<
         return Ok(BTreeMap::new());
     };
     let rows: Vec<HeardRow> = sqlx::query_as(
-        "SELECT play, sender, seq, kind, from_ms, to_ms, received_at_ms FROM royalty.events
+        "SELECT play, sender, seq, kind, from_ms, to_ms, clock_at_ms, clock_playing, clock_position_ms, received_at_ms FROM royalty.events
          WHERE play = ANY ($1) AND play BETWEEN $2 AND $3",
     )
     .bind(names)
@@ -139,17 +152,18 @@ async fn events_of(tx: &mut PgConnection, plays: &[PlayRow]) -> Result<BTreeMap<
     .fetch_all(tx)
     .await?;
     let mut events: BTreeMap<Uuid, Vec<Heard>> = BTreeMap::new();
-    for (play, sender, seq, kind, from_ms, to_ms, received_at_ms) in rows {
-        let kind = EventKind::parse(&kind).ok_or_else(|| RoyaltyError::Invariant(format!("event kind {kind}")))?;
+    for row in rows {
+        let kind = EventKind::parse(&row.kind).ok_or_else(|| RoyaltyError::Invariant(format!("event kind {}", row.kind)))?;
         let heard = Heard {
-            sender,
-            seq: narrow(seq)?,
+            sender: row.sender,
+            seq: narrow(row.seq)?,
             kind,
-            from_ms: narrow(from_ms)?,
-            to_ms: narrow(to_ms)?,
-            received_at: UnixMs(received_at_ms),
+            from_ms: narrow(row.from_ms)?,
+            to_ms: narrow(row.to_ms)?,
+            clock: merge::clock(row.clock_at_ms, row.clock_playing, row.clock_position_ms)?,
+            received_at: UnixMs(row.received_at_ms),
         };
-        events.entry(play).or_default().push(heard);
+        events.entry(row.play).or_default().push(heard);
     }
     Ok(events)
 }

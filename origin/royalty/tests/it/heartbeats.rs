@@ -54,6 +54,33 @@ async fn duplicated_and_shuffled_heartbeats_give_one_listen() {
     );
 }
 
+#[tokio::test]
+async fn a_stock_players_reports_are_one_listen_in_whatever_order_they_come() {
+    let scene = scene().await;
+    let listener = scene.person(1, Role::Listener);
+    let play = scene.play(1, track(1), NOW.plus_ms(-60_000), 1);
+    let line =
+        |seq: u32, state: &str, at_s: i64| format!("e=ps,sid=\"s\",sn={seq},sta={state},ts={},v=2\n", 1_000_000_000_000 + at_s * 1000);
+    // Its clock is decades off, and it paused for half a minute.
+    let lines = [line(0, "s", 0), line(1, "p", 1), line(2, "a", 11), line(3, "p", 26), line(4, "e", 51)];
+    let receipts = [100, 1_100, 11_100, 26_100, 51_100];
+    let mut posts: Vec<StoredPost> = Vec::new();
+    for (line, after_ms) in lines.iter().zip(receipts) {
+        let report = protocol::cmcd::report::parse(line.as_bytes(), Some(&play.ticket)).unwrap();
+        let (post, rejected) = report.receive(200_000, play.id.minted_at().plus_ms(after_ms));
+        assert!(rejected.is_empty(), "{rejected:?}");
+        posts.extend([post.clone(), post]);
+    }
+    Dice(7).shuffle(&mut posts);
+    for some in posts.chunks(3) {
+        scene.merge(some.to_vec()).await;
+    }
+    scene.fold().await;
+    assert_eq!(scene.counts("2026-11").await, json!({"acked": 10, "counted": 5, "quarantined": 0, "duplicate": 5, "pending": 0}));
+    let item = &scene.get(&listener, "/v1/me/history").await["items"][0];
+    assert_eq!((item["state"].as_str(), item["played_ms"].as_i64()), (Some("provisional"), Some(35_000)), "{item}");
+}
+
 /// What the rule sees, as text.
 async fn evidence(scene: &Scene) -> Vec<String> {
     sqlx::query_scalar(

@@ -119,7 +119,7 @@ impl Scene {
             ticket: play.ticket.clone(),
             sender: "player".to_owned(),
             received_at_ms: play.id.minted_at().plus_ms(after_ms),
-            events: vec![Event { seq, kind, from_ms, to_ms, muted: false, background: false }],
+            events: vec![Event { seq, kind, from_ms, to_ms, muted: false, background: false, clock: None }],
         };
         beats.iter().map(post).collect()
     }
