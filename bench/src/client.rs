@@ -54,7 +54,8 @@ impl Client {
     /// # Errors
     /// When it is no such address.
     pub(crate) fn new(origin: &str) -> Result<Self> {
-        let authority = origin.trim_end_matches('/').strip_prefix("http://").with_context(|| format!("{origin} is not http://host:port"))?;
+        let authority =
+            origin.trim_end_matches('/').strip_prefix("http://").with_context(|| format!("{origin} is not http://host:port"))?;
         Ok(Self { authority: authority.to_owned(), connection: None })
     }
 
@@ -113,7 +114,8 @@ fn exchange(connection: &mut BufReader<TcpStream>, request: &[u8]) -> Result<Ans
     }
     let first_byte = written.elapsed();
     let status_line = line(connection)?;
-    let status = status_line.split(' ').nth(1).and_then(|code| code.parse().ok()).with_context(|| format!("no status in {status_line:?}"))?;
+    let status =
+        status_line.split(' ').nth(1).and_then(|code| code.parse().ok()).with_context(|| format!("no status in {status_line:?}"))?;
     let mut headers = Vec::new();
     loop {
         let line = line(connection)?;

@@ -42,7 +42,8 @@ impl Worker {
     /// When it does not come up.
     pub(crate) fn edge(root: &Path, vars: &Path, gateway_url: &str) -> Result<Self> {
         let state = tempfile::tempdir()?;
-        let text = fs::read_to_string(vars).with_context(|| format!("{} (the running edge's variables; name them with --vars)", vars.display()))?;
+        let text = fs::read_to_string(vars)
+            .with_context(|| format!("{} (the running edge's variables; name them with --vars)", vars.display()))?;
         let mut variables: Value = serde_json::from_str(&text)?;
         if let Some(fields) = variables.as_object_mut() {
             fields.insert("GATEWAY_URL".to_owned(), gateway_url.into());
@@ -50,7 +51,12 @@ impl Worker {
         let own_vars = state.path().join("vars.json");
         write_private(&own_vars, &variables.to_string())?;
         let mut command = Command::new(node(root));
-        command.arg(root.join("edge/serve.mjs")).args(["--port", "0", "--state"]).arg(state.path().join("edge")).arg("--vars").arg(own_vars);
+        command
+            .arg(root.join("edge/serve.mjs"))
+            .args(["--port", "0", "--state"])
+            .arg(state.path().join("edge"))
+            .arg("--vars")
+            .arg(own_vars);
         let page = root.join("web/dist");
         if page.is_dir() {
             command.arg("--assets").arg(page);
@@ -59,7 +65,8 @@ impl Worker {
     }
 
     fn start(command: &mut Command, state: Option<TempDir>) -> Result<Self> {
-        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().context("node cannot be started: run cargo xtask setup")?;
+        let mut child =
+            command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().context("node cannot be started: run cargo xtask setup")?;
         let stdout = child.stdout.take().context("no stdout")?;
         let (sender, ready) = mpsc::channel();
         thread::spawn(move || {

@@ -58,7 +58,8 @@ impl Run {
     /// # Errors
     /// When no system is running.
     pub(crate) fn read(path: &Path) -> Result<Self> {
-        let text = std::fs::read_to_string(path).with_context(|| format!("no system is running ({} is missing): cargo xtask run", path.display()))?;
+        let text = std::fs::read_to_string(path)
+            .with_context(|| format!("no system is running ({} is missing): cargo xtask run", path.display()))?;
         serde_json::from_str(&text).with_context(|| format!("{} is not a description of a system", path.display()))
     }
 }

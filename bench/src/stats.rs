@@ -53,6 +53,9 @@ mod tests {
         }
         assert_eq!([50, 99, 100, 1].map(|percent| samples.percentile(percent).as_millis()), [50, 99, 100, 1]);
         assert_eq!(Samples::default().percentile(50), Duration::ZERO);
-        assert_eq!((ms(Duration::from_micros(1_234)), ratio(Duration::from_millis(3), Duration::from_millis(2))), ("1.23".to_owned(), "1.5 x".to_owned()));
+        assert_eq!(
+            (ms(Duration::from_micros(1_234)), ratio(Duration::from_millis(3), Duration::from_millis(2))),
+            ("1.23".to_owned(), "1.5 x".to_owned())
+        );
     }
 }

@@ -4,11 +4,7 @@
 //! A cold segment is one that this edge has not been asked for before; each is asked for once. With a delay proxy between edge and gateway
 //! the same is measured as from a distance.
 
-use std::{
-    fmt::Write as _,
-    path::PathBuf,
-    time::Duration,
-};
+use std::{fmt::Write as _, path::PathBuf, time::Duration};
 
 use anyhow::{Result, bail};
 
@@ -82,12 +78,8 @@ fn warm(run: &Run, scene: &Scene, empty: &Worker, rounds: usize) -> Result<Vec<C
     let manifest_headers = [("authorization", scene.authorization.as_str()), ("accept", "application/json")];
     let mut cases = ["empty Worker", "manifest", "media playlist", "segment, warm"].map(Case::new);
     for round in 0..WARM_UP + rounds {
-        let answers = [
-            idle.get("/", &[])?,
-            edge.get(&song.manifest, &manifest_headers)?,
-            edge.get(&song.playlist, &[])?,
-            edge.get(segment, &[])?,
-        ];
+        let answers =
+            [idle.get("/", &[])?, edge.get(&song.manifest, &manifest_headers)?, edge.get(&song.playlist, &[])?, edge.get(segment, &[])?];
         for (case, answer) in cases.iter_mut().zip(answers) {
             if answer.status != 200 {
                 bail!("{}: {} {:.200}", case.name, answer.status, String::from_utf8_lossy(&answer.body));

@@ -85,7 +85,8 @@ async fn fetch(asked: Asked, env: Env, context: Context) -> worker::Result<web_s
     let route = route::of(asked.path());
     // A panic unwinds to here and no further (`edge/.cargo/config.toml`): the request it came from fails, and no other one.
     let served = AssertUnwindSafe(serve(&asked, route, &env, context, arrived, &request_id)).catch_unwind().await;
-    let answer = served.unwrap_or_else(|_| Err(Problem::new(500, "internal", "something failed at the edge; the request id finds it in the logs")));
+    let answer =
+        served.unwrap_or_else(|_| Err(Problem::new(500, "internal", "something failed at the edge; the request id finds it in the logs")));
     let answer = answer.unwrap_or_else(|problem| Answer::problem(&problem, &request_id));
     let (ended, status) = (now(), answer.status());
     counters::count(&env, route.name(), answer.outcome, ended, ended.since(arrived));

@@ -71,9 +71,12 @@ pub(crate) async fn answer(edge: &Rc<Edge>, asked: &Asked, track: &str) -> Resul
             prefetch::fetch(edge, Piece { version: card.version, object });
         }
     }
-    Ok(Answer::text(200, content_type, body)
+    let answer = Answer::text(200, content_type, body);
+    // Authoring specification 10.1.
+    let answer = if conditional::accepts_gzip(evidence::accept_encoding(asked).as_deref()) { answer.gzipped() } else { answer };
+    Ok(answer
         .with("cache-control", "private, no-store")
-        .with("vary", "Accept, Authorization")
+        .with("vary", "Accept, Accept-Encoding, Authorization")
         .with("antiphon-play", &manifest.play.to_string())
         .with("antiphon-ticket", &manifest.ticket)
         .with("server-timing", &manifest.server_timing()))

@@ -89,7 +89,9 @@ pub(crate) async fn send_batch(settings: &Settings, body: &str, now: UnixMs, pat
     match within(&request, patience_ms).await {
         // A 200 whose body was cut off may not be the origin's: the batch is sent again, which changes nothing if it was.
         Ok(response) if response.status() == 200 => text_of(&response).await.map_or_else(Sent::Again, |_| Sent::Merged),
-        Ok(response) if JUDGES_THE_BYTES.contains(&response.status()) && is_problem(&response) => Sent::Refused { status: response.status() },
+        Ok(response) if JUDGES_THE_BYTES.contains(&response.status()) && is_problem(&response) => {
+            Sent::Refused { status: response.status() }
+        }
         Ok(response) => Sent::Again(format!("the origin answered {}", response.status())),
         Err(cause) => Sent::Again(cause),
     }

@@ -8,10 +8,7 @@
 
 use std::{cell::RefCell, pin::pin, rc::Rc, time::Duration};
 
-use futures::{
-    channel::oneshot,
-    future::select,
-};
+use futures::{channel::oneshot, future::select};
 use protocol::{
     UnixMs,
     revocation::{FeedPage, Revocations},

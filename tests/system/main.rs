@@ -66,6 +66,7 @@ async fn run(filter: Option<&str>) -> Result<Tally> {
             &[
                 check!(playback::edge_and_gateway_answer_the_same_playlists),
                 check!(playback::every_playlist_is_read_by_foreign_parsers),
+                check!(playback::what_is_published_keeps_apples_numeric_rules),
                 check!(playback::a_song_is_found_by_prefix_and_with_a_typo),
             ],
         )
@@ -90,6 +91,7 @@ async fn run(filter: Option<&str>) -> Result<Tally> {
             &[
                 check!(money::duplicated_and_shuffled_heartbeats_give_one_listen),
                 check!(money::a_play_too_short_or_too_fast_is_void),
+                check!(money::a_stock_players_reports_count),
                 check!(money::a_heartbeat_through_the_gateway_counts_once_with_the_edge),
             ],
         )

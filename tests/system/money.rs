@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result, ensure};
 use reqwest::Method;
 use serde_json::{Value, json};
 use tokio::time::sleep;
-use whole_system_tests::{Client, Listener, System, eventually};
+use whole_system_tests::{Client, Listener, System, client::answer, eventually};
 
 use crate::{period, playback::any_track};
 
@@ -70,6 +70,30 @@ pub(crate) async fn a_heartbeat_through_the_gateway_counts_once_with_the_edge(sy
     client.at(&system.run.gateway).send(Method::POST, "/v1/me/play-event", Some(&again)).await?.expect(202)?;
     let item = reaches(&play, "provisional").await?;
     ensure!(item["played_ms"].as_i64().is_some_and(|ms| (32_000..=34_000).contains(&ms)), "{item}");
+    Ok(())
+}
+
+/// CMCD in event mode, as a stock player posts it: through the edge, once more through the gateway, with a line nobody can read.
+pub(crate) async fn a_stock_players_reports_count(system: &System) -> Result<()> {
+    let client = Client::signed_up(&system.run.edge, "listener").await?;
+    let play = Listener::begin(&client, &any_track(&client).await?).await?;
+    let ticket = play.manifest["play"]["ticket"].as_str().context("ticket")?;
+    let record = |sn: u32, rest: &str| format!("cid=\"{ticket}\",sid=\"stock\",sn={sn},v=2,{rest}");
+    let report = async |base: &str, body: String| {
+        answer(Client::new(base)?.request(Method::POST, "/v1/me/play-event").header("content-type", "application/cmcd").body(body)).await
+    };
+    let begun = format!("{}\nnonsense\n", record(0, "e=ps,sta=p,ts=1000"));
+    let said = report(&system.run.edge, begun).await?.expect(202)?;
+    ensure!(said["accepted"] == 1 && said["rejected"][0]["code"] == "malformed_record", "{said}");
+    sleep(Duration::from_secs(31)).await;
+    let heard = format!("{}\n{}\n", record(1, "e=t,sta=p,ts=31500"), record(2, "e=ps,sta=e,ts=32000"));
+    report(&system.run.edge, heard.clone()).await?.expect(202)?;
+    report(&system.run.gateway, heard).await?.expect(202)?;
+    let item = reaches(&play, "provisional").await?;
+    ensure!(item["played_ms"] == 31_000, "{item}");
+    report(&system.run.edge, record(3, "e=t,sta=e,ts=62000")).await?.refused(410, "play_ended")?;
+    report(&system.run.gateway, record(3, "e=t,sta=e,ts=62000")).await?.refused(410, "play_ended")?;
+    report(&system.run.edge, "e=t,sid=\"stock\",sn=0,sta=p,ts=1,v=2".to_owned()).await?.refused(401, "ticket_invalid")?;
     Ok(())
 }
 

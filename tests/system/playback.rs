@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
+use conformance::hls::{self, Finding, Options};
 use reqwest::Method;
 use whole_system_tests::{Client, Listener, System, client::answer, eventually, foreign};
 
@@ -87,5 +88,23 @@ pub(crate) async fn every_playlist_is_read_by_foreign_parsers(system: &System) -
     let (multivariant, media) = found.split_at(2);
     ensure!(multivariant.iter().all(|found| found == "multivariant 3"), "{found:?}");
     ensure!(media.iter().all(|found| Some(found) == media.first() && found.starts_with("media ")), "rungs differ: {found:?}");
+    Ok(())
+}
+
+/// What `antiphon check-hls` measures, of a published track, by the edge's playlists and by the gateway's.
+pub(crate) async fn what_is_published_keeps_apples_numeric_rules(system: &System) -> Result<()> {
+    let client = Client::logged_in(&system.run.edge, &system.run.accounts.listener).await?;
+    let play = Listener::begin(&client, &any_track(&client).await?).await?;
+    let index = play.manifest["playlist_url"].as_str().context("playlist_url")?;
+    let fallback = play.manifest["fallback_playlist_url"].as_str().context("fallback_playlist_url")?;
+    for url in [format!("{}{index}", system.run.edge).as_str(), fallback] {
+        let report = hls::check(url, &Options::default()).await?;
+        // The first segment is short on purpose, and so is the target duration of what is shorter than one.
+        let is_meant = |finding: &Finding| matches!(finding.rule, "Apple 7.5" | "Apple 7.6");
+        let off: Vec<_> = report.findings.iter().filter(|finding| finding.is_off() && !is_meant(finding)).collect();
+        ensure!(off.is_empty(), "{off:#?}");
+        // Three rungs on two pathways: what was not fetched was not measured either.
+        ensure!(report.renditions == 6 && report.segments >= 6, "{} media playlists, {} segments", report.renditions, report.segments);
+    }
     Ok(())
 }

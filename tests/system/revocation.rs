@@ -95,7 +95,8 @@ async fn a_track(system: &System, admin: &Client, artist: &Client, track: &str) 
     artist.send(Method::DELETE, &format!("/v1/tracks/{track}"), None).await?.expect(204)?;
     stops(system, &again, Instant::now()).await?;
     let listed = admin.get("/v1/revocations?limit=200").await?;
-    let taken_down = listed["items"].as_array().into_iter().flatten().find(|item| item["id"] == *track).context("the take-down is listed")?;
+    let taken_down =
+        listed["items"].as_array().into_iter().flatten().find(|item| item["id"] == *track).context("the take-down is listed")?;
     ensure!(taken_down["revoked_by"].is_null() && taken_down["lifted_at"].is_null(), "{taken_down}");
     Ok(())
 }

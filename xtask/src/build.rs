@@ -62,7 +62,16 @@ pub(crate) fn edge() -> Result<()> {
 
 /// The Worker, for `edge/serve.mjs` and for `wrangler deploy`.
 pub(crate) fn worker(workspace: &Workspace) -> Result<()> {
-    let sources = ["edge/src", "edge/.cargo", "edge/Cargo.toml", "edge/package-lock.json", "protocol", "Cargo.toml", "Cargo.lock", "rust-toolchain.toml"];
+    let sources = [
+        "edge/src",
+        "edge/.cargo",
+        "edge/Cargo.toml",
+        "edge/package-lock.json",
+        "protocol",
+        "Cargo.toml",
+        "Cargo.lock",
+        "rust-toolchain.toml",
+    ];
     let stamp = workspace.root.join("edge/build/.fingerprint");
     stamped(workspace, &sources, &stamp, "the Worker", || {
         let mut build = Command::new(cargo_tools::worker_build(workspace));

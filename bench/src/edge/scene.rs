@@ -67,7 +67,13 @@ impl Scene {
             release_at_ms: None,
             album_gain_cdb: None,
         };
-        Ok(Self { track, sheet: sheet(version), card, authorization: format!("Bearer {}", signer.sign(&session)), jwks: signer.jwks().to_string() })
+        Ok(Self {
+            track,
+            sheet: sheet(version),
+            card,
+            authorization: format!("Bearer {}", signer.sign(&session)),
+            jwks: signer.jwks().to_string(),
+        })
     }
 
     /// What the Workers read from their environment.

@@ -199,7 +199,8 @@ fn differences(cases: &[Case]) -> Result<Vec<String>> {
 fn difference(ours: &Answer, theirs: &Answer) -> Option<String> {
     let (mine, other) = (comparable_headers(ours), comparable_headers(theirs));
     if mine != other {
-        let only = |these: &[String], those: &[String]| these.iter().filter(|line| !those.contains(line)).cloned().collect::<Vec<_>>().join("; ");
+        let only =
+            |these: &[String], those: &[String]| these.iter().filter(|line| !those.contains(line)).cloned().collect::<Vec<_>>().join("; ");
         return Some(format!("headers: ours {{{}}}, JavaScript {{{}}}", only(&mine, &other), only(&other, &mine)));
     }
     (comparable_body(ours) != comparable_body(theirs)).then(|| "the bodies differ".to_owned())

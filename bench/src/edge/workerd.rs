@@ -103,7 +103,9 @@ impl Workers {
         let modules: Vec<(&str, PathBuf)> = match kind {
             Kind::Empty => vec![("worker.js", workers.join("empty.js"))],
             Kind::Floor => vec![("worker.js", workers.join("floor.js"))],
-            Kind::JavaScript => ["worker.js", "gateway.js", "rules.js", "tokens.js"].map(|name| (name, workers.join("js").join(name))).into(),
+            Kind::JavaScript => {
+                ["worker.js", "gateway.js", "rules.js", "tokens.js"].map(|name| (name, workers.join("js").join(name))).into()
+            }
             Kind::Verify => {
                 let module = self.verify_module.clone().context("the module to verify with is not named")?;
                 vec![("worker.js", workers.join("verify.js")), ("tokens.js", workers.join("js/tokens.js")), ("verify.wasm", module)]

@@ -149,7 +149,10 @@ fn watch(run: &Run, options: &Options, over: &Halt, vus_max: u32, quiet: bool) {
         }
         if !quiet && ticks % PROGRESS_EVERY == 0 {
             let (done, dropped) = (counts.done.load(Ordering::Relaxed), counts.dropped.load(Ordering::Relaxed));
-            eprintln!("loadtest-runner: {:>4} s, {active} of {vus} VUs busy (max {vus_max}), {done} iterations, {dropped} dropped", begun.elapsed().as_secs());
+            eprintln!(
+                "loadtest-runner: {:>4} s, {active} of {vus} VUs busy (max {vus_max}), {done} iterations, {dropped} dropped",
+                begun.elapsed().as_secs()
+            );
         }
         ticks += 1;
         if !over.sleep_until(Instant::now() + TICK, Halt::is_ending) {

@@ -98,7 +98,8 @@ impl Job {
     }
 
     fn vu(&self, halt: &Arc<Halt>) -> Result<Vu, Failure> {
-        let role = Role { id: self.run.counts.next_vu(), tags: self.tags.clone(), env: self.scenario.env.clone(), root_group: String::new() };
+        let role =
+            Role { id: self.run.counts.next_vu(), tags: self.tags.clone(), env: self.scenario.env.clone(), root_group: String::new() };
         let vu = Vu::new(&self.run, halt, role)?;
         if let Some(data) = &self.data {
             vu.give(data)?;

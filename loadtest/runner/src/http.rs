@@ -106,7 +106,10 @@ impl Client {
             .max_idle_connections_per_host(4)
             .no_delay(true)
             .build();
-        Self { agent: Agent::with_parts(config, Timed(TcpConnector::default()), DefaultResolver::default()), allowed_hosts: allowed_hosts.to_vec() }
+        Self {
+            agent: Agent::with_parts(config, Timed(TcpConnector::default()), DefaultResolver::default()),
+            allowed_hosts: allowed_hosts.to_vec(),
+        }
     }
 
     /// Sends and waits.
@@ -134,11 +137,9 @@ impl Client {
         let waiting = to_head.saturating_sub(connecting);
         Ok(match answered {
             Ok(response) => read(response, call.keep_body, Timings { waiting, connecting, sent }),
-            Err(error) => Answer {
-                error_code: code_of(&error),
-                error: error.to_string(),
-                ..Answer::nothing(Timings { waiting, connecting, sent })
-            },
+            Err(error) => {
+                Answer { error_code: code_of(&error), error: error.to_string(), ..Answer::nothing(Timings { waiting, connecting, sent }) }
+            }
         })
     }
 

@@ -250,7 +250,9 @@ impl Options {
             scenarios,
             thresholds: threshold::read_all(&written.thresholds)?,
             tags: written.tags,
-            trend_stats: written.summary_trend_stats.unwrap_or_else(|| ["avg", "min", "med", "max", "p(90)", "p(95)"].map(str::to_owned).to_vec()),
+            trend_stats: written
+                .summary_trend_stats
+                .unwrap_or_else(|| ["avg", "min", "med", "max", "p(90)", "p(95)"].map(str::to_owned).to_vec()),
             discard_bodies: written.discard_response_bodies,
             user_agent: written.user_agent.unwrap_or_else(|| "antiphon-loadtest/0.1".to_owned()),
         })
@@ -321,9 +323,8 @@ fn read_executor(name: &str, own: Value) -> Result<Executor, String> {
         "ramping-arrival-rate" => {
             let ramp: RampingRate = read(own)?;
             let pre_allocated = ramp.pre_allocated.unwrap_or(1);
-            let stage = |stage: &WrittenStage| {
-                Ok(Stage { duration: stage.duration, target_per_s: per_second(stage.target, ramp.time_unit)? })
-            };
+            let stage =
+                |stage: &WrittenStage| Ok(Stage { duration: stage.duration, target_per_s: per_second(stage.target, ramp.time_unit)? });
             Ok(Executor::ArrivalRate {
                 stages: ramp.stages.iter().map(stage).collect::<Result<_, String>>()?,
                 start_per_s: per_second(ramp.start_rate, ramp.time_unit)?,

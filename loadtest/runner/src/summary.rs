@@ -71,7 +71,10 @@ fn describe(name: &str, metric: &Metric, sink: &Sink, registry: &Registry, optio
 fn root_group(registry: &Registry) -> Value {
     let mut root = Group::default();
     for ((path, check), tally) in registry.checks() {
-        let group = path.split("::").filter(|name| !name.is_empty()).fold(&mut root, |group, name| group.groups.entry(name.to_owned()).or_default());
+        let group = path
+            .split("::")
+            .filter(|name| !name.is_empty())
+            .fold(&mut root, |group, name| group.groups.entry(name.to_owned()).or_default());
         group.checks.push(json!({
             "name": check, "path": format!("{path}::{check}"), "id": format!("{path}::{check}"), "passes": tally.passes, "fails": tally.fails,
         }));
@@ -144,7 +147,8 @@ mod tests {
 
     #[test]
     fn the_data_object_has_the_shape_of_k6() {
-        let options = json!({"thresholds": {"http_req_duration{name: segment}": ["p(95)<200", "max<1"]}, "summaryTrendStats": ["med", "p(99)"]});
+        let options =
+            json!({"thresholds": {"http_req_duration{name: segment}": ["p(95)<200", "max<1"]}, "summaryTrendStats": ["med", "p(99)"]});
         let options = Options::read(&options, None).unwrap();
         let mut registry = Registry::new();
         for threshold in &options.thresholds {

@@ -89,7 +89,8 @@ pub(crate) fn read_all(thresholds: &BTreeMap<String, Value>) -> Result<Vec<Thres
             one => vec![one.clone()],
         };
         for condition in conditions {
-            let condition = serde_json::from_value(condition).map_err(|_| wrong("a condition is a string or {threshold, abortOnFail, delayAbortEval}".to_owned()))?;
+            let condition = serde_json::from_value(condition)
+                .map_err(|_| wrong("a condition is a string or {threshold, abortOnFail, delayAbortEval}".to_owned()))?;
             let full = match condition {
                 Written::Text(threshold) => Full { threshold, abort_on_fail: false, delay_abort_eval: None },
                 Written::Full(full) => full,

@@ -111,7 +111,9 @@ impl Vu {
         let wrong = |why: String| Failure::config(format!("options: {why}"));
         self.context.with(|ctx| {
             let options = exported(&ctx, "options").map_err(|error| wrong(error.to_string()))?;
-            let Some(text) = ctx.json_stringify(options).map_err(|error| wrong(error.to_string()))? else { return Ok(serde_json::Value::Null) };
+            let Some(text) = ctx.json_stringify(options).map_err(|error| wrong(error.to_string()))? else {
+                return Ok(serde_json::Value::Null);
+            };
             let text = text.to_string().map_err(|error| wrong(error.to_string()))?;
             serde_json::from_str(&text).map_err(|error| wrong(error.to_string()))
         })
@@ -122,11 +124,12 @@ impl Vu {
     /// # Errors
     /// When it is no JSON.
     pub(crate) fn give(&self, data: &str) -> Result<(), Failure> {
-        self.context.with(|ctx| {
-            let value = ctx.json_parse(data)?;
-            ctx.globals().set(DATA, value)
-        })
-        .map_err(|error| Failure::script(format!("setup data: {error}")))
+        self.context
+            .with(|ctx| {
+                let value = ctx.json_parse(data)?;
+                ctx.globals().set(DATA, value)
+            })
+            .map_err(|error| Failure::script(format!("setup data: {error}")))
     }
 
     /// Calls an exported function with the setup data; its result as JSON.
@@ -145,7 +148,11 @@ impl Vu {
         self.call_with(name, |ctx| ctx.json_parse(argument))
     }
 
-    fn call_with(&self, name: &str, argument: impl for<'js> FnOnce(&Ctx<'js>) -> rquickjs::Result<Value<'js>>) -> Result<Option<String>, Broken> {
+    fn call_with(
+        &self,
+        name: &str,
+        argument: impl for<'js> FnOnce(&Ctx<'js>) -> rquickjs::Result<Value<'js>>,
+    ) -> Result<Option<String>, Broken> {
         let answer = self.context.with(|ctx| {
             let call = || {
                 let function: Function<'_> = exported(&ctx, name)?.get()?;
@@ -281,7 +288,8 @@ impl State {
 
     fn sleep(&self, ctx: &Ctx<'_>, seconds: f64) -> rquickjs::Result<()> {
         self.flush();
-        let length = Duration::try_from_secs_f64(seconds.max(0.0)).map_err(|_| Exception::throw_message(ctx, "sleep: no number of seconds"))?;
+        let length =
+            Duration::try_from_secs_f64(seconds.max(0.0)).map_err(|_| Exception::throw_message(ctx, "sleep: no number of seconds"))?;
         if self.halt.sleep_until(Instant::now() + length, Halt::is_cut) {
             return Ok(());
         }
@@ -339,7 +347,15 @@ impl State {
         };
         let kind = params.response_type.as_deref().unwrap_or(if self.run.discard_bodies { "none" } else { "text" });
         let keep_body = kind != "none";
-        let call = Call { method: method.clone(), url: url.clone(), headers: params.headers, body, timeout, redirects: params.redirects, keep_body };
+        let call = Call {
+            method: method.clone(),
+            url: url.clone(),
+            headers: params.headers,
+            body,
+            timeout,
+            redirects: params.redirects,
+            keep_body,
+        };
         let answer = self.client.send(call).map_err(|why| wrong(&why))?;
         let expected = expected.map(|allows| allows.call::<_, Option<bool>>((answer.status,))).transpose()?.flatten();
         self.measure(&method, &url, params.tags, &answer, expected);

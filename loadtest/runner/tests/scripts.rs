@@ -58,7 +58,9 @@ struct Ran {
 
 impl Ran {
     fn metric(&self, name: &str, value: &str) -> f64 {
-        self.summary["metrics"][name]["values"][value].as_f64().unwrap_or_else(|| panic!("no {name} {value}: {}\n{}", self.summary, self.stderr))
+        self.summary["metrics"][name]["values"][value]
+            .as_f64()
+            .unwrap_or_else(|| panic!("no {name} {value}: {}\n{}", self.summary, self.stderr))
     }
 }
 
@@ -145,7 +147,11 @@ fn what_only_k6_has_is_refused_by_name() {
     let table = [
         ("import ws from 'k6/ws'; export default () => {};", 107, "k6/ws"),
         ("import { SharedArray } from 'k6/data'; export default () => {};", 107, "k6/data"),
-        ("export const options = { scenarios: { a: { executor: 'ramping-vus', stages: [] } } }; export default () => {};", 104, "ramping-vus"),
+        (
+            "export const options = { scenarios: { a: { executor: 'ramping-vus', stages: [] } } }; export default () => {};",
+            104,
+            "ramping-vus",
+        ),
         ("export const options = { hosts: {} }; export default () => {};", 104, "hosts"),
         ("export const options = { thresholds: { nothing: ['count>0'] } }; export default () => {};", 104, "nothing"),
         ("export const options = { iterations: 1 };", 107, "default"),

@@ -9,6 +9,8 @@ use crate::runtime;
 
 /// Places shown of one rule; the JSON has all.
 const FAULTS_SHOWN: usize = 3;
+/// Columns of text where there is no terminal to ask: a log, a pager.
+const WIDTH: u16 = 160;
 /// The playlist could not be had, which says nothing about the rules.
 const UNREACHABLE: u8 = 2;
 
@@ -71,7 +73,10 @@ fn word(verdict: Verdict) -> &'static str {
 
 fn table<'r>(findings: impl Iterator<Item = &'r Finding>) -> Table {
     let mut table = Table::new();
-    table.load_style(presets::UTF8_HORIZONTAL_ONLY).set_content_arrangement(ContentArrangement::Dynamic);
+    table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Dynamic);
+    if table.width().is_none() {
+        table.set_width(WIDTH);
+    }
     table.set_header(["rule", "verdict", "requirement", "measured", "where"]);
     for finding in findings {
         table.add_row([finding.rule, word(finding.verdict), finding.requirement, &finding.measured, &places(finding)]);

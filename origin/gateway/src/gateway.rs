@@ -12,8 +12,8 @@ use platform::{Clock, Config, objects::Objects};
 use protocol::{keys::TokenKeys, session::SessionVerifier};
 
 use crate::{
-    cards::Cards, conf::GatewayConf, metrics::Metrics, play_event::Batches, rates::RateLimits, revoked::Revoked, sheets::Sheets, shield::Shield,
-    upstream::Services,
+    cards::Cards, conf::GatewayConf, metrics::Metrics, play_event::Batches, rates::RateLimits, revoked::Revoked, sheets::Sheets,
+    shield::Shield, upstream::Services,
 };
 
 /// The gateway's parts.

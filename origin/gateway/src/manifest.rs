@@ -51,15 +51,15 @@ pub(crate) async fn answer(gateway: &Gateway, request: &RequestHeader, path: &st
         renew: renew.as_ref(),
         gateway_url: &gateway.public_url,
     })?;
-    let answer = if conditional::prefers_json(header_text(request, "accept")) {
-        Answer::whole(200, "application/json", decided.json())
+    let (content_type, text) = if conditional::prefers_json(header_text(request, "accept")) {
+        ("application/json", decided.json())
     } else {
-        Answer::whole(200, playlist::CONTENT_TYPE, decided.hls())
+        (playlist::CONTENT_TYPE, decided.hls())
     };
     tracing::debug!(play = %decided.play, %track, reason = %decided.choice.reason, "manifest");
-    Ok(answer
+    Ok(media::text_answer(request, content_type, &text)
         .header("cache-control", "private, no-store")
-        .header("vary", "Accept, Authorization")
+        .header("vary", "Accept, Accept-Encoding, Authorization")
         .header("antiphon-play", &decided.play.to_string())
         .header("antiphon-ticket", &decided.ticket)
         .header("server-timing", &decided.server_timing()))

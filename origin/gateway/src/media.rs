@@ -55,14 +55,21 @@ async fn bytes_answer(gateway: &Gateway, request: &RequestHeader, key: Key, etag
     Ok(answer.negotiated(request, etag))
 }
 
-/// A playlist, gzipped when that is accepted: an hour of segments shrinks to a tenth. The etag is weak, since it stands for both encodings.
-fn playlist_answer(request: &RequestHeader, content_type: &'static str, etag: &str, text: &str) -> Answer {
+/// A text, gzipped when that is accepted (authoring specification 10.1): an hour of segments shrinks to a tenth.
+pub(crate) fn text_answer(request: &RequestHeader, content_type: &'static str, text: &str) -> Answer {
     let accepted = conditional::accepts_gzip(header_text(request, "accept-encoding"));
-    let answer = match accepted.then(|| gzip(text.as_bytes())).flatten() {
+    match accepted.then(|| gzip(text.as_bytes())).flatten() {
         Some(packed) => Answer::whole(200, content_type, packed).header("content-encoding", "gzip"),
         None => Answer::whole(200, content_type, text.to_owned()),
-    };
-    answer.header("vary", "Accept-Encoding").header("cache-control", CACHE_PLAYLIST).negotiated(request, etag)
+    }
+}
+
+/// A playlist. Its etag is weak, since it stands for both encodings.
+fn playlist_answer(request: &RequestHeader, content_type: &'static str, etag: &str, text: &str) -> Answer {
+    text_answer(request, content_type, text)
+        .header("vary", "Accept-Encoding")
+        .header("cache-control", CACHE_PLAYLIST)
+        .negotiated(request, etag)
 }
 
 fn gzip(text: &[u8]) -> Option<Vec<u8>> {

@@ -11,8 +11,13 @@ use super::Purpose;
 use crate::{say, shell, workspace::Workspace};
 
 /// The folders with a lock file of their own, and what each is first needed for.
-const FOLDERS: &[(&str, Purpose)] =
-    &[("edge", Purpose::Build), ("web", Purpose::Build), ("loadtest", Purpose::Test), ("tests/foreign", Purpose::Test)];
+const FOLDERS: &[(&str, Purpose)] = &[
+    ("edge", Purpose::Build),
+    ("web", Purpose::Build),
+    ("loadtest", Purpose::Test),
+    ("tests/foreign", Purpose::Test),
+    ("bench/simulator", Purpose::Test),
+];
 
 /// Installs what the lock files name, when they changed since the last time.
 pub(super) fn ensure(workspace: &Workspace, purpose: Purpose) -> Result<()> {

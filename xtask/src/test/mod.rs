@@ -22,7 +22,7 @@ use crate::{
 #[command(after_help = "Examples:\n  \
     cargo xtask test               everything\n  \
     cargo xtask test manifest      the cargo tests whose name contains `manifest`\n  \
-    cargo xtask test browser       one suite by name: lint, deny, page, edge, deploy, journeys, rust, browser")]
+    cargo xtask test browser       one suite by name: lint, deny, page, edge, deploy, journeys, simulator, rust, browser")]
 pub(crate) struct Args {
     /// A suite's name, or part of the name of cargo tests
     filter: Option<String>,

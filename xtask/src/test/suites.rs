@@ -35,14 +35,16 @@ pub(crate) enum Suite {
     Deploy,
     /// The k6 journeys against k6's own types.
     Journeys,
+    /// The simulator of bitrate choice: deterministic, and right where a hand can reckon.
+    Simulator,
     /// The page in a browser, playing music from a running system.
     Browser,
 }
 
 impl Suite {
     /// Quick ones first among those that need no system.
-    pub(crate) const ALL: [Self; 8] =
-        [Self::Lint, Self::Deny, Self::Page, Self::Edge, Self::Deploy, Self::Journeys, Self::Rust, Self::Browser];
+    pub(crate) const ALL: [Self; 9] =
+        [Self::Lint, Self::Deny, Self::Page, Self::Edge, Self::Deploy, Self::Journeys, Self::Simulator, Self::Rust, Self::Browser];
 
     /// The name it is asked for by.
     pub(crate) fn name(&self) -> &'static str {
@@ -54,6 +56,7 @@ impl Suite {
             Self::Edge => "edge",
             Self::Deploy => "deploy",
             Self::Journeys => "journeys",
+            Self::Simulator => "simulator",
             Self::Browser => "browser",
         }
     }
@@ -68,6 +71,7 @@ impl Suite {
             Self::Edge => "the Worker in workerd",
             Self::Deploy => "the Worker is fit to deploy (wrangler deploy --dry-run)",
             Self::Journeys => "the k6 journeys are valid k6",
+            Self::Simulator => "the simulator of bitrate choice",
             Self::Browser => "the page in a browser",
         }
     }
@@ -82,6 +86,7 @@ impl Suite {
             Self::Edge => counted(&mut node::script(workspace, "edge", "test")?),
             Self::Deploy => counted(&mut deploy(workspace)?),
             Self::Journeys => counted(&mut node::script(workspace, "loadtest", "check")?),
+            Self::Simulator => counted(&mut node::script(workspace, "bench/simulator", "test")?),
             Self::Browser => browser(workspace),
         }
     }

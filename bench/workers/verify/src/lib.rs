@@ -74,5 +74,7 @@ pub unsafe extern "C" fn verify_session(address: *const u8, length: usize, now_m
     // SAFETY: by this function's contract.
     let bytes = unsafe { std::slice::from_raw_parts(address, length) };
     let Ok(jwt) = std::str::from_utf8(bytes) else { return 0 };
-    SESSIONS.with_borrow(|sessions| sessions.as_ref().is_some_and(|sessions| sessions.verify_for_play(jwt, UnixMs(now_ms as i64)).is_ok())).into()
+    SESSIONS
+        .with_borrow(|sessions| sessions.as_ref().is_some_and(|sessions| sessions.verify_for_play(jwt, UnixMs(now_ms as i64)).is_ok()))
+        .into()
 }

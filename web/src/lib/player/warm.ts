@@ -25,7 +25,11 @@ export class Warm {
     // Lossless is opened by its own playlist, of which the manifest holds nothing.
     if (!first || (wishes.lossless && manifest.lossless)) return;
     if (manifest.multivariant_playlist) this.#hold(manifest.playlist_url, manifest.multivariant_playlist);
-    this.#hold(manifest.playlist_url.replace(/[^/]*$/, `${first.rung}.m3u8`), first.media_playlist);
+    // Every rung has the same segments at the same instants, so one media playlist tells them all: a switch costs no request.
+    for (const rung of manifest.allowed) {
+      const playlist = first.media_playlist.replaceAll(`${first.rung}/`, `${rung}/`);
+      this.#hold(manifest.playlist_url.replace(/[^/]*$/, `${rung}.m3u8`), playlist);
+    }
     const fromTheStart = wishes.start_ms === 0;
     if (fromTheStart && first.url && first.init_bytes) {
       this.#expectBoth(first.url, first.init_bytes, first.init_url, first.segment_url);
