@@ -1,5 +1,5 @@
 //! Revocations over HTTP, on a real PostgreSQL: what administrators see, what gateways are fed, and what a suspended account meets.
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, missing_docs, reason = "tests")]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, missing_docs, reason = "tests")]
 
 mod service;
 
