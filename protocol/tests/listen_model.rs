@@ -3,6 +3,7 @@
 //! The model is written from docs/listen-rule.md and shares no code with `protocol::listen`: it marks each heard millisecond in a bitmap,
 //! tries every stretch of time, and is as slow as that sounds. 10,000 cases by default; `ANTIPHON_LISTEN_CASES=100000 cargo test -p protocol
 //! --release --test listen_model` for more.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "tests")]
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,5 @@
 //! The examples of docs/listen-rule.md, run: the page is the table of this test.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "tests")]
 
 use protocol::{
     PlayId, UnixMs,

@@ -6,6 +6,7 @@ const MEDIA = '/v1/media/tok';
 const manifest = {
   playlist_url: `${MEDIA}/index.m3u8`,
   multivariant_playlist: '#EXTM3U\n#multivariant',
+  allowed: ['aac-64', 'aac-128'],
   lossless: null,
   first: {
     rung: 'aac-128',
@@ -13,7 +14,7 @@ const manifest = {
     init_bytes: 3,
     init_url: `${MEDIA}/aac-128/init.mp4`,
     segment_url: `${MEDIA}/aac-128/0.m4s`,
-    media_playlist: '#EXTM3U\n#media',
+    media_playlist: '#EXTM3U\naac-128/0.m4s\naac-128/1.m4s',
   },
 } as unknown as Manifest;
 const fromTheStart = { start_ms: 0, lossless: false };
@@ -42,7 +43,9 @@ describe('a song from the start', () => {
     const warm = new Warm(manifest, fromTheStart);
     expect(asked.map(({ path }) => path)).toEqual([`${MEDIA}/aac-128/first.mp4`]);
     expect(await payload(warm, 'index.m3u8')).toBe('#EXTM3U\n#multivariant');
-    expect(await payload(warm, 'aac-128.m3u8')).toBe('#EXTM3U\n#media');
+    expect(await payload(warm, 'aac-128.m3u8')).toBe('#EXTM3U\naac-128/0.m4s\naac-128/1.m4s');
+    expect(await payload(warm, 'aac-64.m3u8')).toBe('#EXTM3U\naac-64/0.m4s\naac-64/1.m4s');
+    expect(warm.take(`${MEDIA}/aac-256.m3u8`)).toBeUndefined();
     expect(await payload(warm, 'aac-128/init.mp4')).toEqual([1, 2, 3]);
     expect(await payload(warm, 'aac-128/0.m4s')).toEqual([4, 5]);
     expect(asked).toHaveLength(1);
