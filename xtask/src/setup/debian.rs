@@ -82,6 +82,13 @@ const PACKAGES: &[Package] = &[
         without: Without::Replaced,
     },
     Package {
+        debian: "python3-venv",
+        needed_for: "the tests' foreign readers of our answers",
+        from: Purpose::Test,
+        present: super::pypi::installable,
+        without: Without::Replaced,
+    },
+    Package {
         debian: "nginx-light",
         needed_for: "the test of the front proxy before plain workerd",
         from: Purpose::Test,

@@ -16,7 +16,7 @@ pub(super) fn ensure(workspace: &Workspace) -> Result<()> {
     }
     let home = workspace.tool(PYPI_PACKAGE, PYPI_VERSION);
     say::step(&format!("installing ffmpeg from the PyPI package {PYPI_PACKAGE} into {}", home.display()));
-    pypi::install(PYPI_PACKAGE, PYPI_VERSION, &home, pypi::Bring::Nothing)
+    pypi::install(workspace, PYPI_PACKAGE, PYPI_VERSION, &home, pypi::Bring::Nothing)
         .context("ffmpeg is missing and could not be fetched; on Debian, as root: apt-get install ffmpeg")?;
     find(workspace).map(drop)
 }

@@ -1,7 +1,10 @@
 //! Packages from PyPI, each in a folder of its own below the tools directory, so that the system's Python stays as it is.
-use std::{path::Path, process::Command};
+use std::{
+    path::{Path, PathBuf},
+    process::Command,
+};
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 
 use crate::{say, shell, workspace::Workspace};
 
@@ -25,18 +28,41 @@ pub(super) fn ensure_test_tools(workspace: &Workspace) -> Result<()> {
         let home = workspace.tool(package, version);
         if !home.join(package).is_dir() {
             say::step(&format!("installing the PyPI package {package} into {}", home.display()));
-            install(package, version, &home, bring)?;
+            install(workspace, package, version, &home, bring)?;
         }
     }
     Ok(())
 }
 
 /// Puts one package into `home`.
-pub(super) fn install(package: &str, version: &str, home: &Path, bring: Bring) -> Result<()> {
-    let mut pip = Command::new("python3");
+pub(super) fn install(workspace: &Workspace, package: &str, version: &str, home: &Path, bring: Bring) -> Result<()> {
+    let mut pip = Command::new(python(workspace)?);
     pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--target"]).arg(home);
     if bring == Bring::Nothing {
         pip.arg("--no-deps");
     }
     shell::output(pip.arg(format!("{package}=={version}"))).map(drop)
+}
+
+/// Whether the system's Python can install packages, or make an environment that can.
+pub(super) fn installable() -> bool {
+    imports("pip") || imports("ensurepip")
+}
+
+/// A Python that has pip: the system's, or else an environment of our own, since Debian splits pip from Python.
+fn python(workspace: &Workspace) -> Result<PathBuf> {
+    if imports("pip") {
+        return Ok("python3".into());
+    }
+    let home = workspace.tool("python", "pip");
+    let python = home.join("bin/python3");
+    if !shell::is_executable(&python) {
+        shell::output(Command::new("python3").args(["-m", "venv"]).arg(&home))
+            .context("Python has neither pip nor venv; on Debian, as root: apt-get install python3-venv")?;
+    }
+    Ok(python)
+}
+
+fn imports(module: &str) -> bool {
+    Command::new("python3").args(["-c", &format!("import {module}")]).output().is_ok_and(|output| output.status.success())
 }
