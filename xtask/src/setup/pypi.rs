@@ -56,7 +56,7 @@ fn python(workspace: &Workspace) -> Result<PathBuf> {
     }
     let home = workspace.tool("python", "pip");
     let python = home.join("bin/python3");
-    if !shell::is_executable(&python) {
+    if !shell::is_executable(&home.join("bin/pip3")) {
         shell::output(Command::new("python3").args(["-m", "venv"]).arg(&home))
             .context("Python has neither pip nor venv; on Debian, as root: apt-get install python3-venv")?;
     }
