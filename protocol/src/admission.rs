@@ -198,7 +198,14 @@ mod tests {
     fn a_revoked_play_is_silenced_and_a_track_taken_down_was_still_heard() {
         let keys = TokenKeys::parse(KEYS).unwrap();
         let ticket = token::mint(&keys, &claims(Purpose::Event), NOW).unwrap();
-        let post = |over| PlayEventPost { ticket: ticket.clone(), sender: "s".to_owned(), events: Vec::new(), over };
+        let post = |over| PlayEventPost {
+            ticket: ticket.clone(),
+            sender: "s".to_owned(),
+            events: Vec::new(),
+            receipts: Vec::new(),
+            receipts_dropped: 0,
+            over,
+        };
         let judged =
             |kind| heartbeat(&keys, &revoking(kind), &post(false), NOW).map(|_| ()).map_err(|problem| (problem.status, problem.code));
         assert_eq!(judged(Kind::Play), Err((410, "play_ended")));

@@ -44,6 +44,7 @@ struct Key {
     verifies_until: UnixMs,
     media: Hmac<Sha256>,
     event: Hmac<Sha256>,
+    receipt: Hmac<Sha256>,
 }
 
 /// The first key of the schedule signs from a later instant than the one asked about.
@@ -78,9 +79,7 @@ impl TokenKeys {
     /// The account's stable name wherever its identity is not needed. Keyed, so that nobody without the key can test a guess.
     #[must_use]
     pub fn pseudonym(&self, account: AccountId) -> Pseudonym {
-        let mut mac = self.pseudonym.clone();
-        mac.update(account.0.as_bytes());
-        Pseudonym(truncated(mac))
+        Pseudonym(truncated(with(&self.pseudonym, account.0.as_bytes())))
     }
 
     /// The tag over `message` under key `id`; `None` when there is no such key.
@@ -90,6 +89,22 @@ impl TokenKeys {
 
     /// Whether `tag` is that of `message` under a key that lives at `now`. The tag is compared in constant time.
     pub(crate) fn check(&self, id: u8, purpose: Purpose, message: &[u8], tag: &Tag, now: UnixMs) -> Result<(), Refusal> {
+        let key = self.living(id, now)?;
+        if holds(key.mac(purpose, message), tag) { Ok(()) } else { Err(Refusal::Tag) }
+    }
+
+    /// As [`Self::sign`], for a receipt: `N` bytes of the tag.
+    pub(crate) fn sign_receipt<const N: usize>(&self, id: u8, message: &[u8]) -> Option<[u8; N]> {
+        Some(truncated(with(&self.by_id.get(&id)?.receipt, message)))
+    }
+
+    /// As [`Self::check`], for a receipt.
+    pub(crate) fn check_receipt(&self, id: u8, message: &[u8], tag: &[u8], now: UnixMs) -> Result<(), Refusal> {
+        let key = self.living(id, now)?;
+        if holds(with(&key.receipt, message), tag) { Ok(()) } else { Err(Refusal::Tag) }
+    }
+
+    fn living(&self, id: u8, now: UnixMs) -> Result<&Key, Refusal> {
         let key = self.by_id.get(&id).ok_or(Refusal::UnknownKey(id))?;
         if now < key.verifies_from {
             return Err(Refusal::KeyNotYet(id));
@@ -97,7 +112,7 @@ impl TokenKeys {
         if now >= key.verifies_until {
             return Err(Refusal::KeyEnded(id));
         }
-        if holds(key.mac(purpose, message), tag) { Ok(()) } else { Err(Refusal::Tag) }
+        Ok(key)
     }
 }
 
@@ -109,17 +124,26 @@ impl Key {
             verifies_until: key.verifies_until.unwrap_or(UnixMs(i64::MAX)),
             media: derive(&key.secret, b"antiphon media v1"),
             event: derive(&key.secret, b"antiphon event v1"),
+            receipt: derive(&key.secret, b"antiphon receipt v1"),
         }
     }
 
     fn mac(&self, purpose: Purpose, message: &[u8]) -> Hmac<Sha256> {
-        let mut mac = match purpose {
-            Purpose::Media => self.media.clone(),
-            Purpose::Event => self.event.clone(),
-        };
-        mac.update(message);
-        mac
+        with(
+            match purpose {
+                Purpose::Media => &self.media,
+                Purpose::Event => &self.event,
+            },
+            message,
+        )
     }
+}
+
+/// A prepared key and a message.
+fn with(key: &Hmac<Sha256>, message: &[u8]) -> Hmac<Sha256> {
+    let mut mac = key.clone();
+    mac.update(message);
+    mac
 }
 
 impl std::fmt::Debug for TokenKeys {
@@ -157,13 +181,13 @@ fn keyed(key: &[u8]) -> Hmac<Sha256> {
     Hmac::<Sha256>::new_from_slice(key).unwrap_or_else(|_| Hmac::new(&Default::default()))
 }
 
-fn truncated(mac: Hmac<Sha256>) -> Tag {
+fn truncated<const N: usize>(mac: Hmac<Sha256>) -> [u8; N] {
     let full: [u8; 32] = mac.finalize().into_bytes().into();
-    let mut tag = [0; TAG_BYTES];
+    let mut tag = [0; N];
     tag.iter_mut().zip(full).for_each(|(to, from)| *to = from);
     tag
 }
 
-fn holds(mac: Hmac<Sha256>, tag: &Tag) -> bool {
+fn holds(mac: Hmac<Sha256>, tag: &[u8]) -> bool {
     mac.verify_truncated_left(tag).is_ok()
 }

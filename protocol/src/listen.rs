@@ -1,8 +1,8 @@
 //! The listen rule: from the heartbeats of an account's plays to listens that count.
 //!
 //! A pure fold over the *set* of events: whatever order, duplication or path they arrived by, the same set gives the same listens.
-//! It sees, for each `(play, sender, seq)`, what was heard (see [`Heard`]) and the earliest receipt. `docs/listen-rule.md` tells it with examples,
-//! which are its tests.
+//! It sees, for each `(play, sender, seq)`, what was heard (see [`Heard`]) and the earliest receipt, and for each play which parts of its track
+//! are proven to have been fetched ([`crate::receipt`]). `docs/listen-rule.md` tells it with examples, which are its tests.
 //!
 //! 1. **Speed.** In `seq` order, a sender may be credited 1.05 times the time that passed between receipts, counted from the mint, plus
 //!    2 s once. What an interval leaves unused stays available, since heartbeats kept while offline arrive together.
@@ -11,6 +11,8 @@
 //!    length, plus 2 s. Where plays compete, the later one loses.
 //! 4. **Valid** at 30 s, or the whole of a shorter track, with two receipts at least 10 s apart (a third of what is needed, for a
 //!    shorter track).
+//! 5. **Corroborated** when what was credited and is proven to have been fetched would be enough by itself. That changes no other verdict; a
+//!    deployment decides whether it wants to pay for what is [`Uncorroborated`].
 //!
 //! Every decision carries [`RULE_VERSION`], and a change of the rule is a new version.
 
@@ -21,16 +23,21 @@ mod heard;
 pub use heard::Heard;
 use heard::{Stretch, stretches};
 
-use crate::{PlayId, UnixMs};
+use serde::{Deserialize, Serialize};
 
-/// The version of this rule, stored with every listen. Version 2 added reports of a player's state; what was judged by version 1 is judged alike.
-pub const RULE_VERSION: u16 = 2;
+use crate::{PlayId, UnixMs, receipt::Proven};
+
+/// The version of this rule, stored with every listen. Version 2 added reports of a player's state, version 3 whether a listen is corroborated.
+/// What was judged by an earlier version is judged alike, unless a deployment voids what is not corroborated.
+pub const RULE_VERSION: u16 = 3;
 /// A play counts from here, or from the whole of a shorter track.
 pub const VALID_MS: u32 = 30_000;
 /// Clocks and networks are forgiven this much, once.
 const SLACK_MS: i64 = 2_000;
 /// Receipts of a valid play spread over a third of what it needs.
 const SPREAD_DIVISOR: i64 = 3;
+/// A playhead and a segment's edge may differ this much: both are rounded, and a decoder has its delay.
+const EDGE_MS: u32 = 100;
 
 /// What is known of one play.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,6 +48,8 @@ pub struct PlayEvidence {
     pub duration_ms: u32,
     /// Its events, in any order, one for each `(sender, seq)`.
     pub events: Vec<Heard>,
+    /// The parts of the track whose segments were asked for, as receipts prove.
+    pub proven: Proven,
 }
 
 /// What a play is worth.
@@ -52,6 +61,19 @@ pub struct Listen {
     pub played_ms: u32,
     /// Whether it counts.
     pub state: ListenState,
+    /// Whether enough of what is credited is proven to have been fetched.
+    pub corroborated: bool,
+}
+
+/// What becomes of a listen that would be valid and is not corroborated: a deployment's policy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Uncorroborated {
+    /// It counts like any other: stock players never send receipts.
+    #[default]
+    Count,
+    /// It is void, until receipts arrive.
+    Void,
 }
 
 /// Where a play stands until its period closes.
@@ -76,6 +98,8 @@ pub enum VoidReason {
     Overlapping,
     /// All receipts came at nearly the same instant.
     TooFewReceipts,
+    /// Nobody is known to have fetched what was heard, and the deployment asks for that.
+    Uncorroborated,
 }
 
 impl VoidReason {
@@ -87,6 +111,7 @@ impl VoidReason {
             Self::FasterThanTime => "faster_than_time",
             Self::Overlapping => "overlapping_plays",
             Self::TooFewReceipts => "too_few_receipts",
+            Self::Uncorroborated => "uncorroborated",
         }
     }
 }
@@ -95,7 +120,7 @@ impl VoidReason {
 ///
 /// A caller may leave out plays whose receipts all lie outside the time of the plays it asks about: they cannot compete.
 #[must_use]
-pub fn fold(plays: &[PlayEvidence]) -> Vec<Listen> {
+pub fn fold(plays: &[PlayEvidence], uncorroborated: Uncorroborated) -> Vec<Listen> {
     let mut ordered: Vec<&PlayEvidence> = plays.iter().collect();
     ordered.sort_by_key(|evidence| evidence.play);
     let mut earlier: Vec<Span> = Vec::with_capacity(ordered.len());
@@ -106,7 +131,12 @@ pub fn fold(plays: &[PlayEvidence]) -> Vec<Listen> {
             let room_ms = room(&earlier, solo.mint, solo.last_receipt);
             let played_ms = solo.played_ms.min(room_ms);
             earlier.push(Span { from: solo.mint, to: solo.last_receipt, credited_ms: played_ms });
-            Listen { play: evidence.play, played_ms: u32::try_from(played_ms).unwrap_or(u32::MAX), state: solo.state(played_ms) }
+            Listen {
+                play: evidence.play,
+                played_ms: u32::try_from(played_ms).unwrap_or(u32::MAX),
+                state: solo.state(played_ms, uncorroborated),
+                corroborated: solo.is_corroborated(played_ms),
+            }
         })
         .collect()
 }
@@ -118,20 +148,29 @@ struct Solo {
     spread_ms: i64,
     claimed_ms: i64,
     played_ms: i64,
+    /// Of what was credited, what is proven to have been fetched.
+    fetched_ms: i64,
     needed_ms: i64,
     ended: bool,
 }
 
 impl Solo {
-    fn state(&self, played_ms: i64) -> ListenState {
+    const fn is_corroborated(&self, played_ms: i64) -> bool {
+        played_ms >= self.needed_ms && self.fetched_ms >= self.needed_ms
+    }
+
+    fn state(&self, played_ms: i64, uncorroborated: Uncorroborated) -> ListenState {
         let receipts_are_spread = self.spread_ms >= self.needed_ms / SPREAD_DIVISOR;
-        if played_ms >= self.needed_ms && receipts_are_spread {
+        let is_valid = played_ms >= self.needed_ms && receipts_are_spread;
+        if is_valid && (uncorroborated == Uncorroborated::Count || self.is_corroborated(played_ms)) {
             return ListenState::Provisional;
         }
         if !self.ended {
             return ListenState::Open;
         }
-        ListenState::Void(if played_ms >= self.needed_ms {
+        ListenState::Void(if is_valid {
+            VoidReason::Uncorroborated
+        } else if played_ms >= self.needed_ms {
             VoidReason::TooFewReceipts
         } else if self.played_ms >= self.needed_ms {
             VoidReason::Overlapping
@@ -159,6 +198,7 @@ fn judge_alone(evidence: &PlayEvidence) -> Solo {
     let receipts = evidence.events.iter().map(|heard| heard.received_at);
     let first_receipt = receipts.clone().min().unwrap_or(mint);
     let last_receipt = receipts.max().unwrap_or(mint).max(mint);
+    let fetched_ms = fetched_ms(&credited, &evidence.proven);
     // Two senders of one play share its listener: together they cannot outrun the time either.
     let played_ms = union_ms(credited).min(speed_limit(last_receipt.since(mint)) + SLACK_MS);
     Solo {
@@ -167,6 +207,7 @@ fn judge_alone(evidence: &PlayEvidence) -> Solo {
         spread_ms: last_receipt.since(first_receipt),
         claimed_ms: union_ms(claimed),
         played_ms,
+        fetched_ms,
         needed_ms: i64::from(VALID_MS.min(evidence.duration_ms.max(1))),
         ended: evidence.events.iter().any(|heard| heard.kind.ends_play()),
     }
@@ -189,6 +230,15 @@ fn credit_in_order(claims: &[Stretch], mint: UnixMs, credited: &mut Vec<(u32, u3
             credited.push((from, from + length));
         }
     }
+}
+
+/// Rule 5: how much of what was credited is proven to have been fetched.
+fn fetched_ms(credited: &[(u32, u32)], proven: &Proven) -> i64 {
+    if proven.is_empty() {
+        return 0;
+    }
+    let fetched: Proven = proven.parts().map(|(from, to)| (from.saturating_sub(EDGE_MS), to.saturating_add(EDGE_MS))).collect();
+    fetched.shared_ms(&credited.iter().copied().collect())
 }
 
 /// 1.05 times the time that passed.
@@ -305,7 +355,12 @@ mod tests {
             clock: None,
             received_at: UnixMs(mint + after_ms),
         };
-        PlayEvidence { play: PlayId::v7(UnixMs(mint), [n; 10]), duration_ms, events: events.iter().map(heard).collect() }
+        let (play, events) = (PlayId::v7(UnixMs(mint), [n; 10]), events.iter().map(heard).collect());
+        PlayEvidence { play, duration_ms, events, proven: Proven::default() }
+    }
+
+    fn fold(plays: &[PlayEvidence]) -> Vec<Listen> {
+        super::fold(plays, Uncorroborated::Count)
     }
 
     fn verdict(evidence: PlayEvidence) -> (u32, ListenState) {
@@ -367,6 +422,30 @@ mod tests {
         ];
         for (name, duration_ms, events, expected) in table {
             assert_eq!(verdict(play(1, MINT, duration_ms, &events)), expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn receipts_corroborate_what_was_heard_of_their_segments_and_change_nothing_else() {
+        let heard = [(0, Start, 0, 0, 100), (1, Progress, 0, 15_000, 15_100), (2, Stop, 15_000, 35_000, 35_100)];
+        let table: [(&str, &[(u32, u32)], bool); 9] = [
+            ("no receipt", &[], false),
+            ("every segment", &[(0, 2_000), (2_000, 8_000), (8_000, 36_000)], true),
+            ("just enough", &[(4_900, 35_000)], true),
+            ("a millisecond less", &[(5_101, 35_000)], false),
+            ("within the tolerance of both edges", &[(2_000, 31_800)], true),
+            ("beyond the tolerance", &[(2_000, 31_799)], false),
+            ("segments that were not heard", &[(100_000, 200_000)], false),
+            ("a hole in the middle", &[(0, 14_000), (21_000, 36_000)], false),
+            ("a hole that leaves enough", &[(0, 14_000), (18_000, 36_000)], true),
+        ];
+        for (name, proven, corroborated) in table {
+            let evidence = PlayEvidence { proven: proven.iter().copied().collect(), ..play(1, MINT, 200_000, &heard) };
+            let listen = fold(&[evidence.clone()])[0];
+            assert_eq!((listen.played_ms, listen.state, listen.corroborated), (35_000, Provisional, corroborated), "{name}");
+            let strict = super::fold(&[evidence], Uncorroborated::Void)[0];
+            let expected = if corroborated { Provisional } else { Void(VoidReason::Uncorroborated) };
+            assert_eq!((strict.played_ms, strict.state, strict.corroborated), (35_000, expected, corroborated), "{name}");
         }
     }
 

@@ -98,6 +98,17 @@ impl Sheet {
         Some((*end).min(last_real).saturating_sub((*start).max(first_real)))
     }
 
+    /// The part of the track, `[start, end)` in ms, that is heard from segment `n`. The end of each is the start of the next, and the end of the
+    /// last is the track's length.
+    #[must_use]
+    pub fn heard_ms(&self, n: usize) -> Option<(u32, u32)> {
+        let ms = |boundary: u64| {
+            let heard = boundary.saturating_sub(self.priming.into()).min(self.samples);
+            u32::try_from(heard.saturating_mul(1000) / u64::from(self.timescale.max(1))).unwrap_or(u32::MAX)
+        };
+        Some((ms(*self.boundaries.get(n)?), ms(*self.boundaries.get(n + 1)?)))
+    }
+
     /// The renditions in it.
     #[must_use]
     pub fn rung_set(&self) -> RungSet {
@@ -228,6 +239,20 @@ pub(crate) mod tests {
         let sheet = sheet();
         let heard: u64 = (0..sheet.segments()).filter_map(|n| sheet.heard_samples(n)).sum();
         assert_eq!(heard, sheet.samples);
+    }
+
+    #[test]
+    fn in_milliseconds_segments_follow_each_other_from_nothing_to_the_length() {
+        let sheet = sheet();
+        assert_eq!(sheet.heard_ms(0), Some((0, 1996)));
+        let mut expected = 0;
+        for n in 0..sheet.segments() {
+            let (start, end) = sheet.heard_ms(n).unwrap();
+            assert_eq!(start, expected);
+            expected = end;
+        }
+        assert_eq!(expected, sheet.duration_ms());
+        assert_eq!(sheet.heard_ms(3), None);
     }
 
     #[test]

@@ -4,7 +4,8 @@
 use protocol::{
     PlayId, UnixMs,
     heartbeat::{Clock, EventKind},
-    listen::{Heard, Listen, ListenState, PlayEvidence, VoidReason, fold},
+    listen::{Heard, ListenState, PlayEvidence, Uncorroborated, VoidReason, fold},
+    receipt::Proven,
 };
 
 const PAGE: &str = include_str!("../../docs/listen-rule.md");
@@ -44,24 +45,36 @@ fn event(text: &str, place: u32) -> Heard {
 fn play(text: &str, place: u8) -> PlayEvidence {
     let (head, events) = text.trim().split_once(':').unwrap();
     let (mint, length) = head.strip_prefix('+').unwrap().split_once(" of ").unwrap();
-    let events = events.split(',').map(str::trim).filter(|event| !event.is_empty());
+    let parts: Vec<&str> = events.split(',').map(str::trim).filter(|event| !event.is_empty()).collect();
+    let (receipts, events): (Vec<&str>, Vec<&str>) = parts.into_iter().partition(|part| part.starts_with("fetched "));
+    let proven: Proven = receipts.iter().map(|text| text.trim_start_matches("fetched ").split_once('-').unwrap()).map(|(from, to)| (media(from), media(to))).collect();
     PlayEvidence {
         play: PlayId::v7(UnixMs(FIRST_MINT_MS + ms(mint)), [place; 10]),
         duration_ms: media(length),
-        events: events.zip(0..).map(|(text, place)| event(text, place)).collect(),
+        events: events.into_iter().zip(0..).map(|(text, place)| event(text, place)).collect(),
+        proven,
     }
 }
 
-fn expected(text: &str) -> (u32, ListenState) {
-    let words: Vec<&str> = text.trim().split(' ').collect();
-    let reasons = [VoidReason::TooShort, VoidReason::FasterThanTime, VoidReason::Overlapping, VoidReason::TooFewReceipts];
+const REASONS: [VoidReason; 5] = [
+    VoidReason::TooShort,
+    VoidReason::FasterThanTime,
+    VoidReason::Overlapping,
+    VoidReason::TooFewReceipts,
+    VoidReason::Uncorroborated,
+];
+
+/// `(played, state, corroborated)`
+fn expected(text: &str) -> (u32, ListenState, bool) {
+    let mut words: Vec<&str> = text.trim().split(' ').collect();
+    let corroborated = words.pop_if(|word| *word == "corroborated").is_some();
     let state = match words[1..] {
         ["open"] => ListenState::Open,
         ["provisional"] => ListenState::Provisional,
-        ["void", code] => ListenState::Void(reasons.into_iter().find(|reason| reason.code() == code).unwrap()),
+        ["void", code] => ListenState::Void(REASONS.into_iter().find(|reason| reason.code() == code).unwrap()),
         _ => panic!("no verdict: {text}"),
     };
-    (media(words[0]), state)
+    (media(words[0]), state, corroborated)
 }
 
 #[test]
@@ -71,8 +84,13 @@ fn every_example_of_the_page_is_what_the_rule_says() {
     let mut examples = 0;
     for row in rows {
         let [_, name, plays, listens, _] = row.split('|').map(str::trim).collect::<Vec<_>>()[..] else { panic!("not a row: {row}") };
+        let (policy, plays) = match plays.strip_prefix("strict: ") {
+            Some(plays) => (Uncorroborated::Void, plays),
+            None => (Uncorroborated::Count, plays),
+        };
         let evidence: Vec<PlayEvidence> = plays.split(" / ").zip(1..).map(|(text, place)| play(text, place)).collect();
-        let judged: Vec<(u32, ListenState)> = fold(&evidence).iter().map(|Listen { played_ms, state, .. }| (*played_ms, *state)).collect();
+        let judged: Vec<(u32, ListenState, bool)> =
+            fold(&evidence, policy).iter().map(|listen| (listen.played_ms, listen.state, listen.corroborated)).collect();
         assert_eq!(judged, listens.split(" / ").map(expected).collect::<Vec<_>>(), "{name}");
         examples += 1;
     }
@@ -81,7 +99,7 @@ fn every_example_of_the_page_is_what_the_rule_says() {
 
 #[test]
 fn every_reason_has_an_example() {
-    for reason in [VoidReason::TooShort, VoidReason::FasterThanTime, VoidReason::Overlapping, VoidReason::TooFewReceipts] {
+    for reason in REASONS {
         assert!(PAGE.contains(&format!("void {}", reason.code())), "{}", reason.code());
     }
 }

@@ -9,6 +9,7 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use protocol::{
     AccountId, MediaVersion, Plan, PlayId, Rung, RungSet, Territory, TrackId, UnixMs,
     keys::TokenKeys,
+    receipt::{self, Segment},
     token::{Claims, Pseudonym, Purpose, TokenError, Unverified, Verifier, examine, mint},
 };
 use serde::Deserialize;
@@ -21,6 +22,30 @@ struct Vectors {
     pseudonyms: Vec<PseudonymOf>,
     accepted: Vec<Accepted>,
     refused: Vec<Refused>,
+    receipts: Vec<ReceiptOf>,
+    refused_receipts: Vec<RefusedReceipt>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ReceiptOf {
+    name: String,
+    now_ms: UnixMs,
+    play: PlayId,
+    n: u32,
+    start_ms: u32,
+    end_ms: u32,
+    receipt: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RefusedReceipt {
+    name: String,
+    refusal: String,
+    now_ms: UnixMs,
+    play: PlayId,
+    receipt: String,
 }
 
 #[derive(Deserialize)]
@@ -131,6 +156,21 @@ fn every_other_token_of_the_document_is_refused_for_the_reason_it_gives() {
 }
 
 #[test]
+fn every_receipt_of_the_document_is_made_and_judged_as_it_says() {
+    let (vectors, keys) = vectors();
+    assert!(vectors.receipts.len() >= 3 && vectors.refused_receipts.len() >= 14);
+    for ReceiptOf { name, now_ms, play, n, start_ms, end_ms, receipt } in vectors.receipts {
+        let segment = Segment { n, start_ms, end_ms };
+        assert_eq!(segment.seal(&keys, play, now_ms).as_deref(), Some(receipt.as_str()), "{name}");
+        assert_eq!(receipt::examine(&keys, play, &receipt, now_ms), Ok(segment), "{name}");
+    }
+    for RefusedReceipt { name, refusal, now_ms, play, receipt } in vectors.refused_receipts {
+        let found = receipt::examine(&keys, play, &receipt, now_ms).unwrap_err();
+        assert_eq!(found.code(), refusal, "{name}");
+    }
+}
+
+#[test]
 fn keys_and_pseudonyms_are_derived_as_the_document_says() {
     let (vectors, keys) = vectors();
     for Derived { secret, label, key } in &vectors.derived {
@@ -155,6 +195,12 @@ fn another_language_agrees_with_every_vector() {
     let output = Command::new("python3").arg(program).arg(document()).output().expect("python3 is there, as `cargo xtask setup` needs it");
     let said = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let counts = format!("{} derived, {} accepted, {} refused", vectors.derived.len(), vectors.accepted.len(), vectors.refused.len());
-    assert_eq!(said.trim(), counts);
+    let counts = [
+        (vectors.derived.len(), "derived"),
+        (vectors.accepted.len(), "accepted"),
+        (vectors.refused.len(), "refused"),
+        (vectors.receipts.len(), "receipts"),
+        (vectors.refused_receipts.len(), "refused_receipts"),
+    ];
+    assert_eq!(said.trim(), counts.map(|(count, kind)| format!("{count} {kind}")).join(", "));
 }

@@ -45,7 +45,7 @@ pub fn parse(body: &[u8], ticket: Option<&str>) -> Result<PlayEventPost, Problem
         record.event(&ticket, &sender).map_err(refuse)
     };
     let events = records.iter().enumerate().map(event).collect();
-    Ok(PlayEventPost { ticket, sender, events, over })
+    Ok(PlayEventPost { ticket, sender, events, receipts: Vec::new(), receipts_dropped: 0, over })
 }
 
 /// One line.

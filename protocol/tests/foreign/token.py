@@ -1,4 +1,4 @@
-"""Tokens by another hand: written from docs/token.md with nothing but Python's standard library.
+"""Tokens and segment receipts by another hand: written from docs/token.md with nothing but Python's standard library.
 
 `token.py docs/token.md` derives, mints and judges every vector of the document and says how many; it ends with 1 at the first that
 differs.
@@ -17,7 +17,7 @@ SKEW_MS = 30_000
 PURPOSES = {"media": 1, "event": 2}
 PLANS = {"free": 0, "premium": 1}
 RUNGS = {"aac-64": 1, "aac-128": 2, "aac-256": 4, "flac": 8}
-LABELS = {purpose: f"antiphon {purpose} v1".encode() for purpose in ("media", "event", "pseudonym")}
+LABELS = {purpose: f"antiphon {purpose} v1".encode() for purpose in ("media", "event", "receipt", "pseudonym")}
 
 
 def hkdf(secret, label):
@@ -101,6 +101,36 @@ def judge(keys, text, purpose, now_ms):
     return None
 
 
+def receipt(keys, play, segment, now_ms):
+    key_id = keys.signer(now_ms)
+    n, start_ms, end_ms = segment
+    return f"1.{key_id}.{n}.{start_ms}.{end_ms}.{receipt_tag(keys, key_id, play, segment)}"
+
+
+def receipt_tag(keys, key_id, play, segment):
+    signed = struct.pack(">BB16sIII", 1, key_id, uuid.UUID(play).bytes, *segment)
+    return encode(hmac.new(keys.key(key_id, "receipt"), signed, hashlib.sha256).digest()[:12])
+
+
+def judge_receipt(keys, text, play, now_ms):
+    """None when the receipt proves its segment of `play`, else the code of the first reason against it."""
+    number = "(0|[1-9][0-9]{0,9})"
+    match = re.fullmatch(rf"1\.{number}\.{number}\.{number}\.{number}\.([A-Za-z0-9_-]{{16}})", text)
+    if not match:
+        return "encoding"
+    key_id, n, start_ms, end_ms = map(int, match.groups()[:4])
+    if key_id > 255 or n >= 100_000 or start_ms >= end_ms or end_ms >= 1 << 32:
+        return "encoding"
+    entry = keys.entries.get(key_id)
+    if entry is None:
+        return "unknown_key"
+    if now_ms < entry.get("signs_from_ms", 0) - SKEW_MS:
+        return "key_not_yet"
+    if now_ms >= entry.get("verifies_until_ms", now_ms + 1):
+        return "key_ended"
+    return None if hmac.compare_digest(receipt_tag(keys, key_id, play, (n, start_ms, end_ms)), match[5]) else "tag"
+
+
 def vectors(path):
     with open(path, encoding="utf-8") as document:
         return json.loads(re.search(r"^```json vectors\n(.*?)^```$", document.read(), re.DOTALL | re.MULTILINE)[1])
@@ -121,7 +151,15 @@ def main(path):
     for refused in given["refused"]:
         found = judge(keys, refused["token"], refused["purpose"], refused["now_ms"])
         assert found == refused["refusal"], (refused["name"], found)
-    print(f"{len(given['derived'])} derived, {len(given['accepted'])} accepted, {len(given['refused'])} refused")
+    for entry in given["receipts"]:
+        segment = (entry["n"], entry["start_ms"], entry["end_ms"])
+        assert receipt(keys, entry["play"], segment, entry["now_ms"]) == entry["receipt"], entry["name"]
+        assert judge_receipt(keys, entry["receipt"], entry["play"], entry["now_ms"]) is None, entry["name"]
+    for entry in given["refused_receipts"]:
+        found = judge_receipt(keys, entry["receipt"], entry["play"], entry["now_ms"])
+        assert found == entry["refusal"], (entry["name"], found)
+    kinds = ("derived", "accepted", "refused", "receipts", "refused_receipts")
+    print(", ".join(f"{len(given[kind])} {kind}" for kind in kinds))
 
 
 if __name__ == "__main__":
