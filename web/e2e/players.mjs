@@ -40,16 +40,25 @@ function page() {
   audio.addEventListener('error', () => said.push(`element: ${audio.error.message}`));
 
   const players = {
-    async hls(url) {
+    /** A player that is there already goes on with this song, under this configuration. */
+    async hls(url, { cmcd } = {}) {
+      const known = window.stock.player?.hls;
+      if (known) {
+        known.config.cmcd = cmcd;
+        known.loadSource(url);
+        await new Promise((resolve) => known.once(Hls.Events.MANIFEST_PARSED, resolve));
+        return window.stock.player;
+      }
       const quiet = () => undefined;
       // A request that hls.js gives up itself, for a seek or for another rung, is no complaint.
       const say = (...words) => words.some((word) => /\baborted\b/.test(word)) || said.push(words.join(' '));
-      const hls = new Hls({ debug: { trace: quiet, debug: quiet, log: quiet, info: quiet, warn: say, error: say } });
+      const hls = new Hls({ cmcd, debug: { trace: quiet, debug: quiet, log: quiet, info: quiet, warn: say, error: say } });
       hls.on(Hls.Events.ERROR, (_event, { type, details, fatal }) => say(`${type} ${details}${fatal ? ' fatal' : ''}`));
       hls.loadSource(url);
       hls.attachMedia(audio);
       await new Promise((resolve) => hls.once(Hls.Events.MANIFEST_PARSED, resolve));
       return {
+        hls,
         bandwidths: () => hls.levels.map(({ bitrate }) => bitrate),
         choose: (index) => (hls.nextLevel = index),
       };
@@ -73,9 +82,9 @@ function page() {
 
   const ranges = () => Array.from({ length: audio.buffered.length }, (_, n) => [audio.buffered.start(n), audio.buffered.end(n)]);
   window.stock = {
-    async start(name, url) {
+    async start(name, url, options) {
       const ready = new Promise((resolve) => audio.addEventListener('canplay', resolve, { once: true }));
-      window.stock.player = await players[name](url);
+      window.stock.player = await players[name](url, options);
       await ready;
       await audio.play();
     },

@@ -1,10 +1,12 @@
 // Players that are not ours play what the service makes: hls.js and Shaka Player, stock, from index.m3u8. Every rung is heard, seeks land, switches
-// go up and down, and the player has nothing to complain of. With ANTIPHON_KILL_EDGE=1 the edge then dies, and content steering saves the song.
+// go up and down, and the player has nothing to complain of; and hls.js reports what it plays. With ANTIPHON_KILL_EDGE=1 the edge then dies, and content
+// steering saves the song.
 //
-//   ANTIPHON_RUN_JSON=.antiphon/run.json node e2e/stock.mjs [hls|shaka|steering ...]
+//   ANTIPHON_RUN_JSON=.antiphon/run.json node e2e/stock.mjs [hls|shaka|reports|steering ...]
 import assert from 'node:assert/strict';
 import { step, tell } from './browser.mjs';
 import { servePlayers } from './players.mjs';
+import { reports } from './reports.mjs';
 import { api, backUp, holdDown, logIn, longestTrack, run, until } from './system.mjs';
 
 /** The music runs this much faster, so that boundaries come sooner. */
@@ -146,8 +148,9 @@ function steering(origin) {
 const { origin, close } = await servePlayers();
 // Side by side, because most of it is listening.
 await tell('stock', async (page) => {
-  const names = ['hls', 'shaka'].filter(wanted);
-  const told = await Promise.allSettled(names.map(async (name, n) => await story(name, origin)(n === 0 ? page : await page.context().newPage())));
+  const stories = { hls: story('hls', origin), shaka: story('shaka', origin), reports: reports(origin) };
+  const names = Object.keys(stories).filter(wanted);
+  const told = await Promise.allSettled(names.map(async (name, n) => await stories[name](n === 0 ? page : await page.context().newPage())));
   for (const { reason } of told) if (reason) throw reason;
 });
 if (wanted('steering') && process.env.ANTIPHON_KILL_EDGE === '1') await tell('stock-steering', steering(origin));

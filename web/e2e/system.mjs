@@ -1,5 +1,6 @@
 // The running system that the browser test plays from, as its run.json describes it.
 import { execFileSync } from 'node:child_process';
+import { randomUUID } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 
 export const runFile = process.env.ANTIPHON_RUN_JSON;
@@ -23,11 +24,23 @@ export async function logIn(account) {
   return (await api('/v1/sessions', { method: 'POST', body: account })).access_token;
 }
 
+/** A new account of its own, logged in. */
+export async function signUp(role) {
+  const name = `${role} ${randomUUID().slice(0, 8)}`;
+  const account = { email: `${name.replace(' ', '.')}@example.org`, password: 'correct horse' };
+  await api('/v1/accounts', { method: 'POST', body: { ...account, name, role, country: 'DE' } });
+  return await logIn(account);
+}
+
+export async function allTracks(token) {
+  const { items } = await api('/v1/search?q=&type=track&limit=50', { token });
+  return await Promise.all(items.map(({ id }) => api(`/v1/tracks/${id}`, { token })));
+}
+
 /** The longest track: there must be song left to play when the edge dies. */
 export async function longestTrack(token) {
-  const { items } = await api('/v1/search?q=&type=track&limit=50', { token });
-  if (items.length === 0) throw new Error('the catalogue has no track to play');
-  const tracks = await Promise.all(items.map(({ id }) => api(`/v1/tracks/${id}`, { token })));
+  const tracks = await allTracks(token);
+  if (tracks.length === 0) throw new Error('the catalogue has no track to play');
   return tracks.reduce((longest, track) => (track.duration_ms > longest.duration_ms ? track : longest));
 }
 
