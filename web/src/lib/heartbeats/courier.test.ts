@@ -22,6 +22,7 @@ function scene(...answers: (Reply | 'down')[]) {
     },
     bases: () => ['edge', 'gateway'],
     random: () => 1,
+    now: () => Date.now(),
     alone: (work) => work(),
     warn: (message) => warnings.push(message),
   };
@@ -65,6 +66,26 @@ describe('the courier', () => {
     expect(sent).toHaveLength(5);
     await vi.advanceTimersByTimeAsync(1);
     expect(sent).toHaveLength(6);
+  });
+
+  it('keeps the wait the service asked for, whatever wakes it, and takes nothing to the gateway that the edge is too full for', async () => {
+    const full = { status: 503, retryAfterS: 30, body: { code: 'buffer_full' } };
+    const { courier, sent, store } = scene(full);
+    await courier.keep(kept(0));
+    expect(sent.map((s) => s.base)).toEqual(['edge']);
+    await vi.advanceTimersByTimeAsync(29_000);
+    await courier.flush(); // "online"
+    expect(sent).toHaveLength(1);
+    await vi.advanceTimersByTimeAsync(1_000);
+    expect([sent.length, await store.count()]).toEqual([2, 0]);
+  });
+
+  it('tells how often the service wants plays to beat, until it no longer does', async () => {
+    const { courier } = scene(ok({ heartbeat_every_ms: 45_000 }), ok());
+    await courier.keep(kept(0));
+    expect(courier.askedEveryMs).toBe(45_000);
+    await courier.keep(kept(1));
+    expect(courier.askedEveryMs).toBeNull();
   });
 
   it('sends what waited in one post, in order', async () => {
@@ -113,6 +134,37 @@ describe('the courier', () => {
     await courier.keep(kept(0));
     const [body] = courier.lastWords([kept(1)]);
     expect(JSON.parse(body ?? '').events.map((e: { seq: number }) => e.seq)).toEqual([0, 1]);
+  });
+});
+
+describe('receipts', () => {
+  const withReceipts = (seq: number, ...receipts: string[]) => ({ ...kept(seq), receipts });
+
+  it('go with their events until the service has both, also from an earlier page', async () => {
+    const { courier, store, sent } = scene('down', 'down');
+    await store.add(withReceipts(0, 'r0', 'r1'));
+    await courier.keep(kept(1));
+    await courier.keep(withReceipts(2, 'r2'));
+    expect(await store.count()).toBe(3);
+    await vi.advanceTimersByTimeAsync(1_000);
+    expect(sent.at(-1)?.body).toMatchObject({ receipts: ['r0', 'r1', 'r2'] });
+    expect(await store.count()).toBe(0);
+  });
+
+  it('are left out of a post that has none', async () => {
+    const { courier, sent } = scene();
+    await courier.keep(kept(0));
+    expect(sent[0]?.body).not.toHaveProperty('receipts');
+  });
+
+  it('are 64 in a post at most', () => {
+    const rows = Array.from({ length: 5 }, (_, id) => ({ ...withReceipts(id, ...Array.from({ length: 30 }, (_, n) => `r${id}.${n}`)), id }));
+    expect(posts(rows).map((post) => post.rows.map((row) => row.id))).toEqual([[0, 1], [2, 3], [4]]);
+  });
+
+  it('are among the last words of a closing page', () => {
+    const { courier } = scene();
+    expect(courier.lastWords([withReceipts(0, 'r0')]).map((body) => JSON.parse(body).receipts)).toEqual([['r0']]);
   });
 });
 

@@ -4,6 +4,7 @@
  * Sending twice is harmless: (play, sender, seq) names an event.
  */
 import type { BaseName } from '../bases';
+import { MAX_RECEIPTS } from './receipts';
 import type { EventStore, Kept, Unkept } from './store';
 
 /** The service takes 200 events and 64 KiB; the ticket and sender are counted with the events. */
@@ -21,7 +22,7 @@ const MAX_DELAY_MS = 60_000;
 export interface Reply {
   status: number;
   retryAfterS: number | null;
-  body: Partial<{ accepted: number; duplicate: number; rejected: { index: number; code: string; detail: string }[]; stop: string | null; code: string }>;
+  body: Partial<{ accepted: number; duplicate: number; rejected: { index: number; code: string; detail: string }[]; stop: string | null; heartbeat_every_ms: number; code: string }>;
 }
 
 /** Powers of the page, handed in so that tests can take their place. */
@@ -30,6 +31,8 @@ export interface Outside {
   post(base: BaseName, body: string): Promise<Reply>;
   bases(): BaseName[];
   random(): number;
+  /** ms, of any origin. */
+  now(): number;
   /** Runs `work` while no other tab of this browser does the same. */
   alone(work: () => Promise<void>): Promise<void>;
   warn(message: string, detail?: unknown): void;
@@ -49,11 +52,15 @@ export class Courier {
   /** Events the service refused for good. */
   refused = 0;
   onStop: (ticket: string) => void = () => undefined;
+  /** How often the service wants plays to beat while it is filling up; null when it has no wish. */
+  askedEveryMs: number | null = null;
 
   #failures = 0;
   #timer: ReturnType<typeof setTimeout> | undefined;
   #flushing: Promise<void> | null = null;
   #again = false;
+  /** Until when the service asked to be left alone. */
+  #quietUntil = 0;
   /** What this page has not seen acknowledged: a closing page has no time to read IndexedDB. */
   #fresh: Kept[] = [];
 
@@ -79,6 +86,8 @@ export class Courier {
       this.#again = true;
       return this.#flushing;
     }
+    // Whatever wakes the courier (the network came back, a page began), a wait that the service asked for is kept.
+    if (this.outside.now() < this.#quietUntil) return Promise.resolve();
     clearTimeout(this.#timer);
     const flushing = this.outside
       .alone(() => this.#drain())
@@ -115,7 +124,8 @@ export class Courier {
     for (const base of this.outside.bases()) {
       try {
         reply = await this.outside.post(base, bodyOf(post));
-        if (reply.status < 500) break;
+        // Full is an answer, and no failure of this base: the other one must not get what this one cannot take.
+        if (reply.status < 500 || reply.body.code === 'buffer_full') break;
       } catch (error) {
         trouble = error;
       }
@@ -127,6 +137,7 @@ export class Courier {
   async #settle(post: Post, reply: Reply): Promise<Verdict> {
     if (reply.status >= 200 && reply.status < 300) {
       this.#failures = 0;
+      this.askedEveryMs = reply.body.heartbeat_every_ms ?? null;
       for (const { index, code, detail } of reply.body.rejected ?? []) {
         this.refused += 1;
         this.outside.warn(`antiphon: play event ${post.rows[index]?.event.seq} refused: ${code}`, detail);
@@ -173,6 +184,7 @@ export class Courier {
     // Half of it at random, so that players who lost one edge do not come back as one.
     const delay = Math.max((retryAfterS ?? 0) * 1000, backoff * (0.5 + this.outside.random() / 2));
     this.#failures += 1;
+    if (retryAfterS !== null) this.#quietUntil = this.outside.now() + delay;
     this.outside.warn(`antiphon: play events wait ${Math.round(delay)} ms`, why);
     clearTimeout(this.#timer);
     this.#timer = setTimeout(() => void this.flush(), delay);
@@ -182,23 +194,29 @@ export class Courier {
 
 /** Rows cut into posts: one ticket and sender each, within the service's limits, in order. */
 export function posts(rows: readonly Kept[]): Post[] {
-  const open = new Map<string, { post: Post; bytes: number }>();
+  const open = new Map<string, { post: Post; bytes: number; receipts: number }>();
   const all: Post[] = [];
   for (const row of rows) {
     const name = `${row.sender} ${row.ticket}`;
-    const size = JSON.stringify(row.event).length + 1;
+    const receipts = row.receipts?.length ?? 0;
+    const size = JSON.stringify([row.event, row.receipts ?? []]).length;
     let current = open.get(name);
-    if (!current || current.post.rows.length >= MAX_EVENTS || current.bytes + size > MAX_BODY_BYTES) {
-      current = { post: { ticket: row.ticket, sender: row.sender, rows: [] }, bytes: name.length + 64 };
+    const isFull = (at: NonNullable<typeof current>) =>
+      at.post.rows.length >= MAX_EVENTS || at.receipts + receipts > MAX_RECEIPTS || at.bytes + size > MAX_BODY_BYTES;
+    if (!current || isFull(current)) {
+      current = { post: { ticket: row.ticket, sender: row.sender, rows: [] }, bytes: name.length + 64, receipts: 0 };
       open.set(name, current);
       all.push(current.post);
     }
     current.post.rows.push(row);
     current.bytes += size;
+    current.receipts += receipts;
   }
   return all;
 }
 
 export function bodyOf(post: Post): string {
-  return JSON.stringify({ ticket: post.ticket, sender: post.sender, events: post.rows.map((row) => row.event) });
+  const events = post.rows.map((row) => row.event);
+  const receipts = post.rows.flatMap((row) => row.receipts ?? []);
+  return JSON.stringify({ ticket: post.ticket, sender: post.sender, events, ...(receipts.length > 0 ? { receipts } : {}) });
 }

@@ -1,6 +1,6 @@
 /**
  * Heartbeats of one play: where the player's doings become events. The player tells what happens; the meter says what was heard; the
- * courier keeps and carries it. A play that goes on by itself beats every `heartbeat_every_ms`.
+ * courier keeps and carries it. A play that goes on by itself beats every `heartbeat_every_ms`, or less often while the service asks for it.
  */
 import { bases } from '../bases';
 import { Courier, type Outside, type Reply } from './courier';
@@ -17,17 +17,19 @@ export interface Watched {
   start_ms: number;
   position_ms(): number;
   muted(): boolean;
+  /** Receipts of segments fetched for the play that no event took along yet. */
+  receipts(): string[];
 }
 
 export class Heartbeats {
   readonly #meter: Meter;
   readonly #sender = randomName();
-  #timer: ReturnType<typeof setInterval> | undefined;
+  #timer: ReturnType<typeof setTimeout> | undefined;
   #over = false;
 
   constructor(
     private readonly play: Watched,
-    private readonly courier: Pick<Courier, 'keep'>,
+    private readonly courier: Pick<Courier, 'keep' | 'askedEveryMs'>,
   ) {
     this.#meter = new Meter(play.start_ms, play.duration_ms);
   }
@@ -38,7 +40,7 @@ export class Heartbeats {
   }
 
   pause(): void {
-    clearInterval(this.#timer);
+    clearTimeout(this.#timer);
     this.#report('pause');
   }
 
@@ -69,28 +71,36 @@ export class Heartbeats {
     if (this.#over) return [];
     const events = this.#meter.take(mayComeBack ? 'progress' : 'stop', this.play.position_ms(), this.#now());
     this.#over = !mayComeBack;
-    this.#keep(events);
-    return events.map((event) => ({ ticket: this.play.ticket, sender: this.#sender, event }));
+    return this.#keep(events);
   }
 
   #finish(kind: 'stop' | 'end'): void {
     if (this.#over) return;
-    clearInterval(this.#timer);
+    clearTimeout(this.#timer);
     this.#report(kind);
     this.#over = true;
   }
 
   #beat(): void {
-    clearInterval(this.#timer);
-    this.#timer = setInterval(() => this.#report('progress'), this.play.heartbeat_every_ms);
+    clearTimeout(this.#timer);
+    const everyMs = Math.max(this.play.heartbeat_every_ms, this.courier.askedEveryMs ?? 0);
+    this.#timer = setTimeout(() => {
+      this.#report('progress');
+      this.#beat();
+    }, everyMs);
   }
 
   #report(kind: Exclude<PlayEvent['kind'], 'seek'>): void {
     if (!this.#over) this.#keep(this.#meter.take(kind, this.play.position_ms(), this.#now()));
   }
 
-  #keep(events: PlayEvent[]): void {
-    for (const event of events) void this.courier.keep({ ticket: this.play.ticket, sender: this.#sender, event });
+  #keep(events: PlayEvent[]): Unkept[] {
+    const kept = events.map((event) => {
+      const receipts = this.play.receipts();
+      return { ticket: this.play.ticket, sender: this.#sender, event, ...(receipts.length > 0 ? { receipts } : {}) };
+    });
+    for (const event of kept) void this.courier.keep(event);
+    return kept;
   }
 
   #now(): Circumstances {
@@ -122,6 +132,7 @@ const page: Outside = {
     return other ? [bases.current, other] : [bases.current];
   },
   random: Math.random,
+  now: () => Date.now(),
   alone: async (work) => {
     if (!navigator.locks) return await work();
     await navigator.locks.request('antiphon.heartbeats', work);

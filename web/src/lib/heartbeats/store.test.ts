@@ -23,6 +23,12 @@ describe.each(stores)('the %s store', (_name, open) => {
     expect(await seqs(store, 2)).toEqual([0, 1]);
   });
 
+  it('keeps the receipts of an event with it', async () => {
+    const store = await open();
+    await store.add({ ...event(0), receipts: ['r0', 'r1'] });
+    expect((await store.oldest(1)).map((kept) => kept.receipts)).toEqual([['r0', 'r1']]);
+  });
+
   it('forgets just what was acknowledged', async () => {
     const store = await open();
     const { id } = await store.add(event(0));

@@ -10,6 +10,8 @@ export interface Kept {
   ticket: string;
   sender: string;
   event: PlayEvent;
+  /** Of segments fetched since the event before: they go where the event goes, and are forgotten with it. */
+  receipts?: string[];
 }
 
 export type Unkept = Omit<Kept, 'id'>;
