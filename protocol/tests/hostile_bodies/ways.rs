@@ -7,13 +7,15 @@ const GROWS_TO: usize = 8 * 1024;
 
 type Way = fn(&[(Kind, Vec<u8>)], &mut Vec<u8>, &mut Dice);
 
-pub(super) const WAYS: [(&str, Way); 13] = [
+pub(super) const WAYS: [(&str, Way); 15] = [
     ("a bit flipped", flipped),
     ("a byte replaced", replaced),
     ("a number replaced", number),
     ("a number replaced", number),
     ("a word replaced", word),
     ("a word replaced", word),
+    ("a member put in", member),
+    ("a member put in", member),
     ("a piece cut out", cut_out),
     ("a piece repeated", repeated),
     ("a piece of another body", spliced),
@@ -23,11 +25,11 @@ pub(super) const WAYS: [(&str, Way); 13] = [
     ("nested or made long", inflated),
 ];
 
-/// What readers of numbers stumble over.
-const NUMBERS: [&str; 26] = [
+/// What readers of numbers stumble over, and the limits of a track of 200 s.
+const NUMBERS: [&str; 28] = [
     "0", "-0", "-1", "1", "00", "0.5", "1e3", "1e999", "-1e999", "2147483648", "4294967295", "4294967296", "-4294967296", "9007199254740993",
     "9223372036854775807", "-9223372036854775808", "18446744073709551616", "999999999999999", "1000000000000000", "-999999999999999", "599999",
-    "600001", "0x10", "NaN", "", "1_000",
+    "600001", "202000", "202001", "0x10", "NaN", "", "1_000",
 ];
 
 /// What means something to one of the readers.
@@ -35,6 +37,12 @@ const WORDS: [&str; 40] = [
     "null", "true", "?1", "?0", "\"\"", "\"\\u0000\"", "\"\\ud800\"", "\"\\\"\"", "[]", "{}", "()", "(1 2;a 3;b)", "(\"a\";r=\"0-1\" \"b\")", ";a;b=1",
     "cid", "sid", "sn", "sta", "ts", "pt", "bg", "e", "v", "seq", "kind", "from_ms", "to_ms", "muted", "clock", "{\"at_ms\":1,\"playing\":true}",
     "receipts", "ticket", "sender", "progress", "dance", "e=t", "sta=p", "\n", "\r\n", "\u{feff}",
+];
+
+/// Whole members, of which some have no business where they are put.
+const MEMBERS: [&str; 12] = [
+    "\"clock\":{\"at_ms\":5,\"playing\":true},", "\"seq\":9,", "\"muted\":false,", "\"to_ms\":202001,", "\"extra\":1,", "\"receipts\":[\"x\",7],",
+    "pt=202001,", "sta=e,", "e=rr,", "sn=4294967296,", "v=3,", "bg,",
 ];
 
 fn flipped(_: &[(Kind, Vec<u8>)], body: &mut Vec<u8>, dice: &mut Dice) {
@@ -71,6 +79,13 @@ fn word(_: &[(Kind, Vec<u8>)], body: &mut Vec<u8>, dice: &mut Dice) {
     if let Some(place) = around(body, dice, |byte| byte.is_ascii_alphanumeric() || *byte == b'_') {
         body.splice(place, WORDS[dice.below(WORDS.len())].bytes());
     }
+}
+
+fn member(_: &[(Kind, Vec<u8>)], body: &mut Vec<u8>, dice: &mut Dice) {
+    let drawn = dice.below(body.len().max(1));
+    let opening = body.iter().skip(drawn).position(|byte| matches!(byte, b'{' | b','));
+    let at = opening.map_or(0, |further| drawn + further + 1);
+    body.splice(at..at, MEMBERS[dice.below(MEMBERS.len())].bytes());
 }
 
 fn piece(body: &[u8], dice: &mut Dice) -> std::ops::Range<usize> {
