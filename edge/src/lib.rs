@@ -9,6 +9,7 @@
 //!   /v1/tracks/{id}/manifest ──► manifest ──► revoked, card + sheet (cache, else gateway) ──► protocol::manifest::decide
 //!   /v1/media/{token}/...    ──► media ─────► token, revoked ──► cache, else gateway's shield, streamed through
 //!   /v1/me/play-event        ──► play_event ► HeartbeatBuffer (durable object) ──► batches ──► gateway ──► royalty
+//!   /internal/buffers/...    ──► held ──────► what the buffers hold, for operators (signed)
 //!   everything else in /v1   ──► proxy ─────► gateway
 //!   pages                    ──► the platform's static assets (never reach this code, unless there is no such page)
 //! ```
@@ -31,6 +32,7 @@ mod cache;
 mod cards;
 mod counters;
 mod evidence;
+mod held;
 mod log;
 mod manifest;
 mod media;
@@ -101,13 +103,13 @@ async fn fetch(asked: Asked, env: Env, context: Context) -> worker::Result<web_s
 
 async fn serve(asked: &Asked, route: Route<'_>, env: &Env, context: Context, now: UnixMs, request_id: &str) -> Result<Answer, Problem> {
     let Some(method) = &asked.method else { return Err(answer::only(&METHODS.join(", "))) };
-    if *method == Method::Options && route != Route::Internal {
+    if *method == Method::Options && !matches!(route, Route::Internal | Route::Buffers(_)) {
         return Ok(Answer::preflight());
     }
     match route {
         Route::Internal | Route::Unknown => return Err(Problem::new(404, "not_found", "there is nothing at this address")),
         Route::Health => return Ok(Answer::json(200, "{\"status\":\"alive\"}".to_owned())),
-        Route::Manifest(_) | Route::Media | Route::PlayEvent | Route::Ready | Route::Origin => {}
+        Route::Manifest(_) | Route::Media | Route::PlayEvent | Route::Ready | Route::Buffers(_) | Route::Origin => {}
     }
     let settings = Settings::of(env)?;
     let edge = Rc::new(Edge { settings, env: env.clone(), context, now, request_id: request_id.to_owned(), host: asked.host().into() });
@@ -115,6 +117,7 @@ async fn serve(asked: &Asked, route: Route<'_>, env: &Env, context: Context, now
         Route::Manifest(track) => manifest::answer(&edge, asked, track).await,
         Route::Media => media::answer(&edge, asked).await,
         Route::PlayEvent => play_event::answer(&edge, asked).await,
+        Route::Buffers(range) => held::answer(&edge, asked, range).await,
         Route::Ready => Ok(readiness(&edge).await),
         _ => proxy::answer(&edge, asked).await,
     }

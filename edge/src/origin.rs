@@ -73,27 +73,36 @@ pub(crate) enum Sent {
         status: u16,
     },
     /// Anything else: nobody answered, or whoever did may think better of it.
-    Again(String),
+    Again {
+        /// What happened.
+        cause: String,
+        /// How long the origin asked to be left alone.
+        retry_after_s: u32,
+    },
 }
 
 /// Statuses that judge the bytes of a batch. Others may be about us (401, 403: a secret that is being changed), about a deployment under way
 /// (404, 405) or about now (408, 429, 5xx).
 const JUDGES_THE_BYTES: [u16; 4] = [400, 409, 413, 422];
 
-/// Sends a frozen batch.
-pub(crate) async fn send_batch(settings: &Settings, body: &str, now: UnixMs, patience_ms: u64) -> Sent {
-    let request = match signed(settings, Method::Post, "/internal/batches", Some(body), now) {
+/// Sends a frozen batch, whose SHA-256 was taken when it was frozen.
+pub(crate) async fn send_batch(settings: &Settings, body: &str, sha256: &str, now: UnixMs, patience_ms: u64) -> Sent {
+    let again = |cause| Sent::Again { cause, retry_after_s: 0 };
+    let request = match signed(settings, Method::Post, "/internal/batches", Some((body, sha256)), now) {
         Ok(request) => request,
-        Err(problem) => return Sent::Again(problem.detail),
+        Err(problem) => return again(problem.detail),
     };
     match within(&request, patience_ms).await {
         // A 200 whose body was cut off may not be the origin's: the batch is sent again, which changes nothing if it was.
-        Ok(response) if response.status() == 200 => text_of(&response).await.map_or_else(Sent::Again, |_| Sent::Merged),
+        Ok(response) if response.status() == 200 => text_of(&response).await.map_or_else(again, |_| Sent::Merged),
         Ok(response) if JUDGES_THE_BYTES.contains(&response.status()) && is_problem(&response) => {
             Sent::Refused { status: response.status() }
         }
-        Ok(response) => Sent::Again(format!("the origin answered {}", response.status())),
-        Err(cause) => Sent::Again(cause),
+        Ok(response) => {
+            let retry_after = response.headers().get("retry-after").ok().flatten().and_then(|seconds| seconds.parse().ok());
+            Sent::Again { cause: format!("the origin answered {}", response.status()), retry_after_s: retry_after.unwrap_or(0) }
+        }
+        Err(cause) => again(cause),
     }
 }
 
@@ -121,15 +130,19 @@ fn signed_get(edge: &Edge, path: &str) -> Result<Request, Problem> {
     Ok(request)
 }
 
-fn signed(settings: &Settings, method: Method, path: &str, body: Option<&str>, now: UnixMs) -> Result<Request, Problem> {
-    let signature = edge_auth::sign(&settings.edge_secret, method.as_ref(), path, body.unwrap_or_default().as_bytes(), now);
+/// `body` comes with its SHA-256 in hex.
+fn signed(settings: &Settings, method: Method, path: &str, body: Option<(&str, &str)>, now: UnixMs) -> Result<Request, Problem> {
+    let signature = match body {
+        Some((_, sha256)) => edge_auth::sign_digest(&settings.edge_secret, method.as_ref(), path, sha256, now),
+        None => edge_auth::sign(&settings.edge_secret, method.as_ref(), path, b"", now),
+    };
     let made = || -> Result<Request, JsValue> {
         let headers = web_sys::Headers::new()?;
         headers.set(edge_auth::HEADER, &signature)?;
         let init = RequestInit::new();
         init.set_method(method.as_ref());
         init.set_redirect(RequestRedirect::Manual);
-        if let Some(body) = body {
+        if let Some((body, _)) = body {
             headers.set("content-type", "application/json")?;
             init.set_body(&JsValue::from_str(body));
         }

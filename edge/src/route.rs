@@ -15,7 +15,9 @@ pub(crate) enum Route<'a> {
     Health,
     /// `/readyz`
     Ready,
-    /// `/internal/...`, which only the edge itself may ask the gateway for.
+    /// `/internal/buffers/{first}-{last}`, with the range as it was sent.
+    Buffers(&'a str),
+    /// `/internal/...` else, which only the edge itself may ask the gateway for.
     Internal,
     /// Something the gateway answers.
     Origin,
@@ -33,6 +35,7 @@ impl Route<'_> {
             Self::Health => "health",
             Self::Ready => "ready",
             Self::Origin => "origin",
+            Self::Buffers(_) => "buffers",
             Self::Internal | Self::Unknown => "unknown",
         }
     }
@@ -42,6 +45,9 @@ impl Route<'_> {
 pub(crate) fn of(path: &str) -> Route<'_> {
     if let Some(track) = path.strip_prefix("/v1/tracks/").and_then(|rest| rest.strip_suffix("/manifest")) {
         return Route::Manifest(track);
+    }
+    if let Some(range) = path.strip_prefix("/internal/buffers/") {
+        return Route::Buffers(range);
     }
     match path {
         "/v1/me/play-event" => Route::PlayEvent,
@@ -90,6 +96,8 @@ mod tests {
             ("/v1/me/play-event", Route::PlayEvent),
             ("/v1/me/play-event/", Route::Origin),
             ("/internal/cards/a", Route::Internal),
+            ("/internal/buffers/0-63", Route::Buffers("0-63")),
+            ("/internal/buffers", Route::Internal),
             ("/%69nternal/cards/a", Route::Unknown),
             ("//internal/cards/a", Route::Unknown),
             ("/docs/swagger.css", Route::Origin),

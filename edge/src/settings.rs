@@ -6,6 +6,8 @@ use std::{cell::RefCell, rc::Rc};
 use protocol::{Problem, keys::TokenKeys, session::SessionVerifier};
 use worker::Env;
 
+const BUFFER_BYTES_MAX: usize = 128 * 1024 * 1024;
+
 /// Bindings, parsed.
 pub(crate) struct Settings {
     /// Sign and verify tokens (secret `TOKEN_KEYS`).
@@ -20,6 +22,9 @@ pub(crate) struct Settings {
     pub(crate) gateway_public_url: String,
     /// How many heartbeat buffers there are (variable `BUFFER_SHARDS`).
     pub(crate) buffer_shards: u16,
+    /// Bytes one buffer holds at most (variable `BUFFER_BYTES_MAX`, 128 MiB without it). Beyond it the origin has been away for hours, and players
+    /// keep their events themselves.
+    pub(crate) buffer_bytes_max: usize,
     /// Whether `request.cf` is the platform's word. On a developer's machine it is a placeholder.
     pub(crate) located_by_platform: bool,
 }
@@ -56,6 +61,7 @@ impl Settings {
                 .ok()
                 .filter(|shards| *shards > 0)
                 .ok_or_else(|| unset("BUFFER_SHARDS", "is not a number from 1 to 65535"))?,
+            buffer_bytes_max: env.var("BUFFER_BYTES_MAX").ok().and_then(|bytes| bytes.to_string().parse().ok()).unwrap_or(BUFFER_BYTES_MAX),
             located_by_platform: text("ENVIRONMENT")? != "local",
         })
     }

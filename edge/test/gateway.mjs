@@ -52,11 +52,11 @@ export function subjects(token) {
 
 /**
  * Starts the stand-in on a free port. Each of these a test may set: `down` drops every connection; `refuse` is a status that batches get instead
- * of being taken; `feedDown` answers 503 to the feed; `held` is a prefix of paths whose requests wait for `release()`. `requests` tells what came.
+ * of being taken, with `retryAfter` where it is set; `feedDown` answers 503 to the feed; `held` is a prefix of paths whose requests wait for `release()`. `requests` tells what came.
  */
 export async function start() {
   const gateway = {
-    card: { state: "published", territories: null }, refuse: undefined, down: false, feedDown: false, held: undefined,
+    card: { state: "published", territories: null }, refuse: undefined, retryAfter: undefined, attemptedAt: [], down: false, feedDown: false, held: undefined,
     requests: [], batches: [], attempts: [], feed: [],
   };
   let waiting = [];
@@ -88,7 +88,9 @@ export async function start() {
     const json = { "content-type": "application/json" };
     if (request.url === "/internal/batches") {
       gateway.attempts.push(body.toString());
-      if (gateway.refuse) return [gateway.refuse, { "content-type": "application/problem+json" }, JSON.stringify({ status: gateway.refuse, code: "refused" })];
+      gateway.attemptedAt.push(Date.now());
+      const wait = gateway.retryAfter ? { "retry-after": String(gateway.retryAfter) } : {};
+      if (gateway.refuse) return [gateway.refuse, { "content-type": "application/problem+json", ...wait }, JSON.stringify({ status: gateway.refuse, code: "refused" })];
       gateway.batches.push(JSON.parse(body));
       return [200, json, JSON.stringify({ outcome: "merged", counted: 0, duplicate: 0, quarantined: 0 })];
     }

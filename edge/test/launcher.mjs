@@ -24,11 +24,11 @@ export async function freePort() {
   return port;
 }
 
-/** A directory for one edge's storage and variables. */
-export function place(gatewayUrl) {
+/** A directory for one edge's storage and variables; `more` are variables that only this one has. */
+export function place(gatewayUrl, more = {}) {
   const state = mkdtempSync(path.join(tmpdir(), "antiphon-edge-"));
   const vars = path.join(state, "vars.json");
-  const variables = { TOKEN_KEYS, SESSION_JWKS: JWKS, EDGE_SECRET, GATEWAY_URL: gatewayUrl, GATEWAY_PUBLIC_URL: gatewayUrl, ENVIRONMENT: "local", BUFFER_SHARDS: "4" };
+  const variables = { TOKEN_KEYS, SESSION_JWKS: JWKS, EDGE_SECRET, GATEWAY_URL: gatewayUrl, GATEWAY_PUBLIC_URL: gatewayUrl, ENVIRONMENT: "local", BUFFER_SHARDS: "4", ...more };
   writeFileSync(vars, JSON.stringify(variables));
   return { state, vars, remove: () => rmSync(state, { recursive: true, force: true }) };
 }

@@ -36,6 +36,7 @@ const edge :Workerd.Worker = (
     (name = "GATEWAY_URL", fromEnvironment = "GATEWAY_URL"),
     (name = "GATEWAY_PUBLIC_URL", fromEnvironment = "GATEWAY_PUBLIC_URL"),
     (name = "BUFFER_SHARDS", fromEnvironment = "BUFFER_SHARDS"),
+    (name = "BUFFER_BYTES_MAX", fromEnvironment = "BUFFER_BYTES_MAX"),
     (name = "TOKEN_KEYS", fromEnvironment = "TOKEN_KEYS"),
     (name = "SESSION_JWKS", fromEnvironment = "SESSION_JWKS"),
     (name = "EDGE_SECRET", fromEnvironment = "EDGE_SECRET"),

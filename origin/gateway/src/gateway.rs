@@ -2,14 +2,14 @@
 //! `pingora.yaml`; nothing in it changes afterwards but counters, caches and what is revoked.
 
 use std::{
-    sync::{Arc, atomic::AtomicBool},
+    sync::{Arc, Mutex, atomic::AtomicBool},
     time::Duration,
 };
 
 use anyhow::Context as _;
 use bytes::Bytes;
 use platform::{Clock, Config, objects::Objects};
-use protocol::{keys::TokenKeys, session::SessionVerifier};
+use protocol::{beats::Beats, keys::TokenKeys, session::SessionVerifier};
 
 use crate::{
     cards::Cards, conf::GatewayConf, metrics::Metrics, play_event::Batches, rates::RateLimits, revoked::Revoked, sheets::Sheets,
@@ -29,6 +29,8 @@ pub(crate) struct Gateway {
     pub(crate) sheets: Sheets,
     pub(crate) cards: Cards,
     pub(crate) batches: Batches,
+    /// Which plays of an account beat here, and how fast it posts.
+    pub(crate) beats: Mutex<Beats>,
     pub(crate) rates: RateLimits,
     pub(crate) revoked: Revoked,
     pub(crate) metrics: Arc<Metrics>,
@@ -54,6 +56,7 @@ impl Gateway {
             cards: Cards::new(services.clone(), Duration::from_secs(conf.playback.card_ttl_s)),
             sheets: Sheets::new(shield.clone()),
             batches: Batches::new(platform::random_bytes()),
+            beats: Mutex::default(),
             rates: RateLimits::new(conf.rates.clone()),
             revoked: Revoked::new(clock.now()),
             draining: AtomicBool::new(false),
