@@ -72,7 +72,15 @@ impl Client {
     /// # Errors
     /// As [`Client::get`].
     pub(crate) fn post(&mut self, path: &str, body: &serde_json::Value) -> Result<Answer> {
-        self.send("POST", path, &[("content-type", "application/json")], Some(body.to_string()))
+        self.post_text(path, body.to_string())
+    }
+
+    /// POST of JSON that is text already.
+    ///
+    /// # Errors
+    /// As [`Client::get`].
+    pub(crate) fn post_text(&mut self, path: &str, body: String) -> Result<Answer> {
+        self.send("POST", path, &[("content-type", "application/json")], Some(body))
     }
 
     fn send(&mut self, method: &str, path: &str, headers: &[(&str, &str)], body: Option<String>) -> Result<Answer> {

@@ -12,6 +12,7 @@ mod abr;
 mod client;
 mod delay_proxy;
 mod edge;
+mod heartbeats;
 mod machine;
 mod running;
 mod scene;
@@ -40,6 +41,11 @@ enum Command {
     ///
     /// Example: cargo xtask bench edge -- --quick
     Edge(edge::Options),
+    /// Heartbeats from post to merged: what is kept and acknowledged a second, and what it costs, beside Redis, NATS and COPY. Starts a system of its
+    /// own.
+    ///
+    /// Example: cargo xtask bench heartbeats -- --quick
+    Heartbeats(heartbeats::Options),
     /// Answers lines of evidence (JSON) on standard input with the choice; what the simulator asks.
     #[command(hide = true)]
     Choose,
@@ -61,6 +67,7 @@ fn main() -> ExitCode {
         Command::Ttfb(options) => ttfb::run(&options),
         Command::Abr(options) => abr::run(&options),
         Command::Edge(options) => edge::run(&options),
+        Command::Heartbeats(options) => heartbeats::run(&options),
         Command::Choose => abr::answer_choices(),
     };
     match table {

@@ -1,19 +1,19 @@
 //! `cargo xtask bench NAME`: one benchmark of the crate `bench`, optimised, against a running system where it needs one.
-use std::{path::PathBuf, process::Command};
+use std::{ffi::OsString, path::PathBuf, process::Command};
 
 use anyhow::{Result, bail};
 
 use crate::{
     build, say,
-    setup::{self, Purpose},
+    setup::{self, Purpose, stores},
     shell,
-    workspace::Workspace,
+    workspace::{Profile, Workspace},
 };
 
 /// `cargo xtask bench`
 #[derive(clap::Args)]
 #[command(
-    after_help = "Examples:\n  cargo xtask bench ttfb\n  cargo xtask bench ttfb --state /tmp/second -- --rounds 2000\n  cargo xtask bench abr -- --seeds 200\n  cargo xtask bench edge -- --quick\n\nWhat follows -- is passed on."
+    after_help = "Examples:\n  cargo xtask bench ttfb\n  cargo xtask bench ttfb --state /tmp/second -- --rounds 2000\n  cargo xtask bench abr -- --seeds 200\n  cargo xtask bench edge -- --quick\n  cargo xtask bench heartbeats\n\nWhat follows -- is passed on."
 )]
 pub(crate) struct Args {
     /// Name of a benchmark: a subcommand of the program `bench`, which lists them with --help
@@ -27,7 +27,7 @@ pub(crate) struct Args {
 }
 
 /// Benchmarks that simulate what they measure, or start it themselves.
-const WITHOUT_SYSTEM: &[&str] = &["abr", "edge"];
+const WITHOUT_SYSTEM: &[&str] = &["abr", "edge", "heartbeats"];
 
 pub(crate) fn main(args: &Args) -> Result<()> {
     let workspace = Workspace::find()?;
@@ -42,6 +42,14 @@ pub(crate) fn main(args: &Args) -> Result<()> {
         build::worker(&workspace)?;
         cargo.arg("--verify-module").arg(wasm(&workspace, "verify-worker", "verify_worker.wasm")?);
         cargo.arg("--named-module").arg(wasm(&workspace, "edge", "edge.wasm")?);
+    }
+    if args.name == "heartbeats" {
+        setup::ensure(&workspace, Purpose::Run)?;
+        build::system(&workspace, Profile::Release)?;
+        cargo.arg("--xtask").arg(std::env::current_exe()?);
+        for (option, program) in [("--redis", stores::redis()), ("--nats", stores::nats(&workspace))] {
+            cargo.args(program.map(|program| [OsString::from(option), program.into()]).into_iter().flatten());
+        }
     }
     shell::run(cargo.args(&args.rest))
 }

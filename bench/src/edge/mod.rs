@@ -19,7 +19,7 @@ mod scene;
 mod startup;
 mod verify;
 mod windows;
-mod workerd;
+pub(crate) mod workerd;
 
 use std::{path::PathBuf, time::Duration};
 

@@ -3,6 +3,7 @@
 //! Ours runs by the very configuration that people with their own machines use, edge/workerd/antiphon.capnp.
 
 use std::{
+    ffi::OsStr,
     fs,
     io::{BufRead, BufReader},
     path::{Path, PathBuf},
@@ -72,6 +73,14 @@ impl Workers {
     /// # Errors
     /// When it does not come up.
     pub(crate) fn start(&self, kind: Kind, scene: &Scene, origin: &Origin) -> Result<Worker> {
+        self.start_with(kind, scene.environment(&origin.url))
+    }
+
+    /// Starts one with these variables and waits until it listens.
+    ///
+    /// # Errors
+    /// When it does not come up.
+    pub(crate) fn start_with<N: AsRef<OsStr>>(&self, kind: Kind, environment: impl IntoIterator<Item = (N, String)>) -> Result<Worker> {
         let home = tempfile::tempdir()?;
         let config = self.place(kind, home.path())?;
         let heartbeats = home.path().join("heartbeats");
@@ -81,7 +90,7 @@ impl Workers {
         if kind == Kind::Ours {
             command.arg("--directory-path").arg(format!("heartbeats={}", heartbeats.display()));
         }
-        command.env_clear().envs(scene.environment(&origin.url)).stdin(Stdio::null()).stdout(Stdio::piped());
+        command.env_clear().envs(environment).stdin(Stdio::null()).stdout(Stdio::piped());
         let begun = Instant::now();
         let mut child = command.spawn().context("workerd cannot be started")?;
         let ready = listening(&mut child)?;
