@@ -4,7 +4,7 @@
 use std::{cell::RefCell, rc::Rc};
 
 use protocol::{Problem, keys::TokenKeys, session::SessionVerifier};
-use worker::Env;
+use worker::{Env, js_sys::Reflect};
 
 const BUFFER_BYTES_MAX: usize = 128 * 1024 * 1024;
 
@@ -61,10 +61,15 @@ impl Settings {
                 .ok()
                 .filter(|shards| *shards > 0)
                 .ok_or_else(|| unset("BUFFER_SHARDS", "is not a number from 1 to 65535"))?,
-            buffer_bytes_max: env.var("BUFFER_BYTES_MAX").ok().and_then(|bytes| bytes.to_string().parse().ok()).unwrap_or(BUFFER_BYTES_MAX),
+            buffer_bytes_max: optional(env, "BUFFER_BYTES_MAX").and_then(|bytes| bytes.parse().ok()).unwrap_or(BUFFER_BYTES_MAX),
             located_by_platform: text("ENVIRONMENT")? != "local",
         })
     }
+}
+
+/// A variable that may be absent. Plain workerd makes null of one that its environment lacks, and the crate's own look at a variable throws on that.
+fn optional(env: &Env, name: &str) -> Option<String> {
+    Reflect::get(env, &name.into()).ok()?.as_string()
 }
 
 /// Says what an operator must set; a parse error of a secret names a place in it, never its content.
