@@ -54,12 +54,12 @@ impl Beats {
         // Nobody is refused for want of memory.
         let Some(known) = self.known(account, now) else { return Ok(()) };
         // No more than a burst can be owed: a clock that went back bans nobody.
-        let paid_until = known.paid_until.max(now).min(now.plus_ms(BURST_POSTS * POST_EVERY_MS));
-        let over_ms = paid_until.since(now) - (BURST_POSTS - 1) * POST_EVERY_MS;
+        known.paid_until = known.paid_until.max(now).min(now.plus_ms(BURST_POSTS * POST_EVERY_MS));
+        let over_ms = known.paid_until.since(now) - (BURST_POSTS - 1) * POST_EVERY_MS;
         if over_ms > 0 {
             return Err(u32::try_from(over_ms.div_euclid(1_000) + 1).unwrap_or(u32::MAX));
         }
-        known.paid_until = paid_until.plus_ms(POST_EVERY_MS);
+        known.paid_until = known.paid_until.plus_ms(POST_EVERY_MS);
         Ok(())
     }
 
