@@ -49,6 +49,9 @@ pub(crate) struct Options {
     /// Connections, on which posts wait for each other.
     #[arg(long, default_value_t = 64)]
     connections: usize,
+    /// Start the system as it is compiled for tests: for a look while the benchmark is changed.
+    #[arg(long)]
+    dev: bool,
     /// A look in a minute; its figures are not for the record.
     #[arg(long)]
     quick: bool,
@@ -82,7 +85,7 @@ pub(crate) fn run(options: &Options) -> Result<String> {
         Effort { rounds: options.rounds, window, connections: options.connections, listening: Duration::from_secs(25), batches: 15 }
     };
     eprintln!("bench: starting a system");
-    let site = site::Site::start(&options.root, &options.xtask)?;
+    let site = site::Site::start(&options.root, &options.xtask, options.dev)?;
     eprintln!("bench: acknowledgements, {} rounds", effort.rounds);
     let acks = acks::measure(&site, options, effort)?;
     eprintln!("bench: from post to merged");

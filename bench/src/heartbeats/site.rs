@@ -81,12 +81,14 @@ impl Site {
     ///
     /// # Errors
     /// When a part does not come up.
-    pub(crate) fn start(root: &Path, xtask: &Path) -> Result<Self> {
+    pub(crate) fn start(root: &Path, xtask: &Path, dev: bool) -> Result<Self> {
         let home = tempfile::Builder::new().prefix("antiphon-bench-").tempdir()?;
         let state = home.path().join("system");
         let said = File::create(home.path().join("xtask.log"))?;
         let system = Command::new(xtask)
-            .args(["run", "--ports", "auto", "--no-demo", "--no-build", "--state"])
+            .args(["run", "--ports", "auto", "--no-demo", "--no-build"])
+            .args(dev.then_some("--dev"))
+            .arg("--state")
             .arg(&state)
             .current_dir(root)
             .stdin(Stdio::null())
