@@ -8,7 +8,14 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Problem, UnixMs, cmcd::report, ids::to_hex, query};
+use crate::{
+    Problem, UnixMs,
+    cmcd::report,
+    ids::to_hex,
+    query,
+    receipt::{CHARS_MAX, RECEIPTS_MAX},
+    tally::Report,
+};
 
 /// Events in one post.
 pub const EVENTS_MAX: usize = 200;
@@ -160,6 +167,10 @@ pub struct PlayEventPost {
     pub sender: String,
     /// Each event or why it was refused, in the order sent.
     pub events: Vec<Result<Event, Rejected>>,
+    /// What the player echoes of segments it fetched ([`crate::receipt`]), unverified: whoever merges the post judges them.
+    pub receipts: Vec<String>,
+    /// What it sent for receipts and is not kept: a bad receipt costs nobody an event.
+    pub receipts_dropped: usize,
     /// The sender goes on reporting that it has ended: it can be told to stop.
     pub over: bool,
 }
@@ -184,8 +195,19 @@ pub struct PostAnswer {
     pub duplicate: usize,
     /// Events that will never be kept as they are.
     pub rejected: Vec<Rejected>,
+    /// Receipts that were not kept: too many, too long, or not text.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub receipts_dropped: usize,
     /// `"elsewhere"` when the account plays on more devices than its plan allows and this one must stop.
     pub stop: Option<String>,
+    /// While whoever keeps the events fills up: how often the player should beat, ms. Absent when it may beat as its manifest says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub heartbeat_every_ms: Option<u32>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands over references")]
+const fn is_zero(number: &usize) -> bool {
+    *number == 0
 }
 
 impl PlayEventPost {
@@ -214,6 +236,8 @@ impl PlayEventPost {
             ticket: String,
             sender: String,
             events: Vec<serde_json::Value>,
+            #[serde(default)]
+            receipts: serde_json::Value,
         }
         if body.len() > POST_BYTES_MAX {
             return Err(Problem::new(413, "body_too_large", format!("a post is at most {POST_BYTES_MAX} bytes")));
@@ -235,7 +259,9 @@ impl PlayEventPost {
             let event: Event = serde_json::from_value(value).map_err(|error: serde_json::Error| malformed(error.to_string()))?;
             if event.clock.is_some() { Err(malformed("unknown field `clock`".to_owned())) } else { Ok(event) }
         };
-        Ok(Self { ticket: body.ticket, sender: body.sender, events: body.events.into_iter().enumerate().map(event).collect(), over: false })
+        let events = body.events.into_iter().enumerate().map(event).collect();
+        let (receipts, receipts_dropped) = readable(body.receipts);
+        Ok(Self { ticket: body.ticket, sender: body.sender, events, receipts, receipts_dropped, over: false })
     }
 
     /// Splits into what is kept and what is refused, for a track of `duration_ms`.
@@ -253,8 +279,26 @@ impl PlayEventPost {
                 Err(refusal) => rejected.push(refusal),
             }
         }
-        (StoredPost { ticket: self.ticket, sender: self.sender, received_at_ms: received_at, events: kept }, rejected)
+        let Self { ticket, sender, receipts, .. } = self;
+        (StoredPost { ticket, sender, received_at_ms: received_at, events: kept, receipts }, rejected)
     }
+}
+
+/// What may be receipts, and how many are not.
+fn readable(sent: serde_json::Value) -> (Vec<String>, usize) {
+    let sent = match sent {
+        serde_json::Value::Null => Vec::new(),
+        serde_json::Value::Array(sent) => sent,
+        _ => return (Vec::new(), 1),
+    };
+    let count = sent.len();
+    let text = |value| match value {
+        serde_json::Value::String(text) if text.len() <= CHARS_MAX && text.bytes().all(|byte| byte.is_ascii_graphic()) => Some(text),
+        _ => None,
+    };
+    let kept: Vec<String> = sent.into_iter().filter_map(text).take(RECEIPTS_MAX).collect();
+    let dropped = count - kept.len();
+    (kept, dropped)
 }
 
 /// A post as a buffer keeps it: one row, stamped with its receipt.
@@ -269,6 +313,17 @@ pub struct StoredPost {
     pub received_at_ms: UnixMs,
     /// Its events.
     pub events: Vec<Event>,
+    /// Its receipts, as they were sent.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub receipts: Vec<String>,
+}
+
+impl StoredPost {
+    /// Whether nothing of it needs to be kept.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.events.is_empty() && self.receipts.is_empty()
+    }
 }
 
 /// What a buffer sends: frozen before it is first sent, so that every attempt has the same bytes.
@@ -285,6 +340,9 @@ pub struct Batch {
     pub frozen_at_ms: UnixMs,
     /// The posts.
     pub posts: Vec<StoredPost>,
+    /// What the buffer counted itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub report: Option<Report>,
 }
 
 impl Batch {
@@ -330,6 +388,34 @@ mod tests {
                 (5, "malformed_event")
             ]
         );
+    }
+
+    #[test]
+    fn receipts_are_bounded_and_a_bad_one_costs_no_event() {
+        let event = r#"{"seq":0,"kind":"start","from_ms":0,"to_ms":0}"#;
+        let read = |receipts: &str| {
+            let body = format!(r#"{{"ticket":"t","sender":"s","events":[{event}],"receipts":{receipts}}}"#);
+            let post = PlayEventPost::parse(body.as_bytes()).unwrap();
+            let dropped = post.receipts_dropped;
+            let (kept, rejected) = post.receive(10_000, UnixMs(5));
+            assert_eq!((kept.events.len(), rejected.len()), (1, 0), "{receipts}");
+            (kept.receipts, dropped)
+        };
+        let long = "x".repeat(CHARS_MAX + 1);
+        assert_eq!(read(r#"["1.1.0.0.2000.aaaaaaaaaaaaaaaa","anything"]"#).0.len(), 2);
+        assert_eq!(read(&format!(r#"["good",7,null,["x"],"sp ace","","{long}"]"#)), (vec!["good".to_owned(), String::new()], 5));
+        assert_eq!(read("null"), (vec![], 0));
+        assert_eq!(read(r#"{"a":1}"#), (vec![], 1));
+        let many = serde_json::to_string(&vec!["r"; RECEIPTS_MAX + 3]).unwrap();
+        assert_eq!(read(&many), (vec!["r".to_owned(); RECEIPTS_MAX], 3));
+    }
+
+    #[test]
+    fn a_post_without_receipts_is_stored_as_before_there_were_any() {
+        let stored = r#"{"ticket":"t","sender":"s","received_at_ms":5,"events":[]}"#;
+        let post: StoredPost = serde_json::from_str(stored).unwrap();
+        assert!(post.is_empty());
+        assert_eq!(serde_json::to_string(&post).unwrap(), stored);
     }
 
     #[test]

@@ -6,10 +6,11 @@
 //! ```text
 //!  session ──► manifest ──► token ──► playlist ──► segment     (playback: `session`, `manifest`, `token`, `playlist`)
 //!                 │
-//!                 └──► ticket ──► heartbeat ──► batch ──► listen   (money: `heartbeat`, `listen`)
+//!                 └──► ticket ──► heartbeat ──► batch ──► listen   (money: `heartbeat`, `receipt`, `listen`)
 //! ```
 
 pub mod admission;
+pub mod beats;
 pub mod choose;
 pub mod cmcd;
 pub mod conditional;
@@ -25,10 +26,12 @@ pub mod plan;
 pub mod playlist;
 pub mod problem;
 pub mod query;
+pub mod receipt;
 pub mod revocation;
 pub mod rung;
 pub mod session;
 pub mod sheet;
+pub mod tally;
 pub mod territory;
 pub mod time;
 pub mod token;

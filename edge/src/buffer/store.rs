@@ -3,13 +3,11 @@
 
 use std::cell::Cell;
 
-use protocol::{
-    UnixMs,
-    heartbeat::{Batch, StoredPost},
-};
+use protocol::{UnixMs, heartbeat::Batch};
 use serde::{Deserialize, Serialize};
-use serde_json::value::RawValue;
 use worker::{SqlStorage, SqlStorageValue as Value};
+
+use super::tally::{self, Told};
 
 const SCHEMA: [&str; 4] = [
     "CREATE TABLE IF NOT EXISTS identity (
@@ -55,6 +53,21 @@ pub(crate) struct SetAside {
     pub(crate) tried_at: UnixMs,
 }
 
+/// What a buffer holds, as an operator asks for it.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub(crate) struct Held {
+    /// Posts that are in no batch yet.
+    pub(crate) posts: usize,
+    /// Batches on their way: frozen, not acknowledged.
+    pub(crate) batches: usize,
+    /// Batches the origin refused.
+    pub(crate) set_aside: usize,
+    /// Bytes of all of them.
+    pub(crate) bytes: usize,
+    /// Receipt of the oldest event the origin does not have, those set aside left out.
+    pub(crate) since_ms: Option<i64>,
+}
+
 /// The tables, with running totals so that a post costs no count.
 pub(crate) struct Store {
     sql: SqlStorage,
@@ -63,14 +76,13 @@ pub(crate) struct Store {
     frozen_bytes: Cell<usize>,
 }
 
-/// As [`Batch`], with the posts as they were stored.
+/// As [`Batch`], without the posts, which follow as they were stored, and the report.
 #[derive(Serialize)]
 struct Freezing<'a> {
     buffer: &'a str,
     epoch: &'a str,
     number: i64,
     frozen_at_ms: UnixMs,
-    posts: Vec<&'a RawValue>,
 }
 
 #[derive(Deserialize)]
@@ -81,9 +93,11 @@ struct Identity {
 }
 
 #[derive(Deserialize)]
-struct Row {
-    id: i64,
-    body: String,
+struct Gathered {
+    last: Option<i64>,
+    rows: usize,
+    bytes: usize,
+    posts: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -98,6 +112,7 @@ impl Store {
         for statement in SCHEMA {
             sql.exec(statement, None)?;
         }
+        tally::open(&sql)?;
         let total = |table: &str| -> worker::Result<Total> {
             let totals = sql.exec(&format!("SELECT COUNT(*) AS rows, COALESCE(SUM(LENGTH(body)), 0) AS bytes FROM {table}"), None)?;
             first(totals.to_array()?)
@@ -126,9 +141,27 @@ impl Store {
         self.pending_bytes.get() + self.frozen_bytes.get()
     }
 
-    /// One post, one row. The first one also gives the buffer its name and its epoch, which live as long as its storage.
-    pub(crate) fn append(&self, shard: u16, post: &StoredPost) -> worker::Result<()> {
-        let body = serde_json::to_string(post)?;
+    /// What the origin does not have yet.
+    pub(crate) fn held(&self) -> worker::Result<Held> {
+        let held = "SELECT (SELECT COUNT(*) FROM posts) AS posts,
+                           (SELECT COUNT(*) FROM batches) AS batches,
+                           (SELECT COUNT(*) FROM set_aside) AS set_aside,
+                           (SELECT body ->> '$.posts[0].received_at_ms' FROM batches ORDER BY number LIMIT 1) AS frozen_since_ms,
+                           (SELECT body ->> '$.received_at_ms' FROM posts ORDER BY id LIMIT 1) AS waiting_since_ms";
+        #[derive(Deserialize)]
+        struct Row {
+            posts: usize,
+            batches: usize,
+            set_aside: usize,
+            frozen_since_ms: Option<i64>,
+            waiting_since_ms: Option<i64>,
+        }
+        let Row { posts, batches, set_aside, frozen_since_ms, waiting_since_ms } = first(self.sql.exec(held, None)?.to_array()?)?;
+        Ok(Held { posts, batches, set_aside, bytes: self.stored_bytes(), since_ms: frozen_since_ms.or(waiting_since_ms) })
+    }
+
+    /// One post (a `StoredPost` as JSON), one row. The first one also gives the buffer its name and its epoch, which live as long as its storage.
+    pub(crate) fn append(&self, shard: u16, body: String) -> worker::Result<()> {
         let bytes = body.len();
         if self.pending_posts.get() == 0 {
             let epoch = uuid::Builder::from_random_bytes(random()?).into_uuid().simple().to_string();
@@ -143,33 +176,32 @@ impl Store {
         Ok(())
     }
 
-    /// The oldest batch, frozen now if none is: at most `posts_max` posts and, beyond the first, `bytes_max` bytes.
-    pub(crate) fn next_batch(&self, now: UnixMs, posts_max: usize, bytes_max: usize) -> worker::Result<Option<Frozen>> {
-        let frozen: Vec<Frozen> = self.sql.exec("SELECT number, sha256, body FROM batches ORDER BY number LIMIT 1", None)?.to_array()?;
-        match frozen.into_iter().next() {
-            Some(batch) => Ok(Some(batch)),
-            None => self.freeze(now, posts_max, bytes_max),
-        }
+    /// Counts what became of some posts: with the rows that were appended since the last await, so that both are one transaction.
+    pub(crate) fn count(&self, posts: impl IntoIterator<Item = Told>) -> worker::Result<()> {
+        tally::count(&self.sql, posts)
     }
 
-    fn freeze(&self, now: UnixMs, posts_max: usize, bytes_max: usize) -> worker::Result<Option<Frozen>> {
-        let limit = i64::try_from(posts_max).unwrap_or(i64::MAX);
-        let mut rows: Vec<Row> =
-            self.sql.exec("SELECT id, body FROM posts ORDER BY id LIMIT ?", vec![Value::Integer(limit)])?.to_array()?;
-        let (mut fitting, mut bytes) = (0, 0);
-        for row in &rows {
-            if fitting > 0 && bytes + row.body.len() > bytes_max {
-                break;
-            }
-            fitting += 1;
-            bytes += row.body.len();
-        }
-        rows.truncate(fitting);
-        let Some(last) = rows.last().map(|row| row.id) else { return Ok(None) };
+    /// The oldest batch that was frozen and is neither acknowledged nor set aside.
+    pub(crate) fn oldest_frozen(&self) -> worker::Result<Option<Frozen>> {
+        let frozen: Vec<Frozen> = self.sql.exec("SELECT number, sha256, body FROM batches ORDER BY number LIMIT 1", None)?.to_array()?;
+        Ok(frozen.into_iter().next())
+    }
+
+    /// Freezes the oldest posts under the next number: at most `posts_max` and, beyond the first, `bytes_max` bytes.
+    pub(crate) fn freeze(&self, now: UnixMs, posts_max: usize, bytes_max: usize) -> worker::Result<Option<Frozen>> {
+        // Put together by SQLite: a row that came to us would be parsed twice on its way through. The posts are JSON as they are.
+        let gathered = "SELECT MAX(id) AS last, COUNT(*) AS rows, COALESCE(SUM(LENGTH(body)), 0) AS bytes, GROUP_CONCAT(body) AS posts
+                        FROM (SELECT id, body, SUM(LENGTH(body)) OVER (ORDER BY id) AS upto FROM posts ORDER BY id LIMIT ?)
+                        WHERE upto <= ? OR id = (SELECT MIN(id) FROM posts)";
+        let limit = |most: usize| Value::Integer(i64::try_from(most).unwrap_or(i64::MAX));
+        let Gathered { last, rows, bytes, posts } = first(self.sql.exec(gathered, vec![limit(posts_max), limit(bytes_max)])?.to_array()?)?;
+        let (Some(last), Some(posts)) = (last, posts) else { return Ok(None) };
         let identity: Identity = first(self.sql.exec("SELECT epoch, buffer, next_number FROM identity", None)?.to_array()?)?;
         let number = identity.next_number;
-        let posts = rows.iter().map(|row| serde_json::from_str(&row.body)).collect::<Result<_, _>>()?;
-        let body = serde_json::to_string(&Freezing { buffer: &identity.buffer, epoch: &identity.epoch, number, frozen_at_ms: now, posts })?;
+        let head = serde_json::to_string(&Freezing { buffer: &identity.buffer, epoch: &identity.epoch, number, frozen_at_ms: now })?;
+        let posts = format!("[{posts}]");
+        let report = tally::freeze(&self.sql, &posts, self.pending_posts.get().saturating_sub(rows), now)?;
+        let body = format!("{},\"posts\":{posts},\"report\":{}}}", head.strip_suffix('}').unwrap_or(&head), serde_json::to_string(&report)?);
         let batch = Frozen { number, sha256: Batch::digest(body.as_bytes()), body };
 
         self.sql.exec(
@@ -178,7 +210,7 @@ impl Store {
         )?;
         self.sql.exec("UPDATE identity SET next_number = ?", vec![Value::Integer(number + 1)])?;
         self.sql.exec("DELETE FROM posts WHERE id <= ?", vec![Value::Integer(last)])?;
-        self.pending_posts.set(self.pending_posts.get().saturating_sub(rows.len()));
+        self.pending_posts.set(self.pending_posts.get().saturating_sub(rows));
         self.pending_bytes.set(self.pending_bytes.get().saturating_sub(bytes));
         self.frozen_bytes.set(self.frozen_bytes.get() + batch.body.len());
         Ok(Some(batch))

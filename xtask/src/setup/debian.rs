@@ -89,6 +89,20 @@ const PACKAGES: &[Package] = &[
         without: Without::Replaced,
     },
     Package {
+        debian: "default-jre-headless",
+        needed_for: "the Kafka broker of a test",
+        from: Purpose::Test,
+        present: || shell::find("java").is_some(),
+        without: Without::Replaced,
+    },
+    Package {
+        debian: "maven",
+        needed_for: "fetching that broker",
+        from: Purpose::Test,
+        present: || shell::find("mvn").is_some(),
+        without: Without::Replaced,
+    },
+    Package {
         debian: "nginx-light",
         needed_for: "the test of the front proxy before plain workerd",
         from: Purpose::Test,
@@ -129,7 +143,7 @@ pub(super) fn ensure(purpose: Purpose) -> Result<()> {
 }
 
 /// A failure is judged afterwards by what is still missing: a package that has another source is no reason to stop.
-fn install(packages: &[&str]) {
+pub(super) fn install(packages: &[&str]) {
     let apt = || {
         let mut command = Command::new("apt-get");
         command.env("DEBIAN_FRONTEND", "noninteractive");

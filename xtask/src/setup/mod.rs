@@ -6,9 +6,11 @@
 pub(crate) mod cargo_tools;
 pub(crate) mod debian;
 pub(crate) mod ffmpeg;
+mod kafka;
 pub(crate) mod node;
 pub(crate) mod postgres;
 mod pypi;
+pub(crate) mod stores;
 
 use anyhow::Result;
 
@@ -50,6 +52,7 @@ pub(crate) fn ensure(workspace: &Workspace, purpose: Purpose) -> Result<()> {
     }
     if purpose >= Purpose::Test {
         pypi::ensure_test_tools(workspace)?;
+        kafka::ensure(workspace)?;
     }
     cargo_tools::ensure(workspace)?;
     node::ensure(workspace, purpose)
