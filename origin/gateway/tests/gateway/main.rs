@@ -7,7 +7,7 @@ mod system;
 
 use std::{sync::atomic::Ordering, time::Duration};
 
-use protocol::{edge_auth, heartbeat::Batch, token::Purpose};
+use protocol::{PlayId, UnixMs, edge_auth, heartbeat::Batch, token::Purpose};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
@@ -316,6 +316,40 @@ async fn events_are_acknowledged_only_once_royalty_has_them() {
         assert_eq!((answer.status().as_u16(), code(answer).await.as_str()), (status, expected));
     }
     assert_eq!(system.behind.batches.lock().unwrap().len(), 1);
+    system.stop().await;
+}
+
+#[tokio::test]
+async fn the_older_of_two_plays_is_told_to_stop_and_an_account_that_posts_too_fast_is_told_when_to_come_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let system = System::start(dir.path(), "").await;
+    let ticket = |minted: UnixMs| system.token_of(PlayId::v7(minted, [7; 10]), Purpose::Event, now().plus_ms(60_000));
+    let (older, newer) = (ticket(now().plus_ms(-2_000)), ticket(now().plus_ms(-1_000)));
+    let post = async |ticket: &str, seq: u32, kind: &str| {
+        let event = json!({"seq": seq, "kind": kind, "from_ms": 0, "to_ms": 1_000});
+        let body = json!({"ticket": ticket, "sender": "s", "events": [event]});
+        system.http.post(format!("{}/v1/me/play-event", system.url)).json(&body).send().await.unwrap()
+    };
+    let stop = async |answer: reqwest::Response| body(answer).await["stop"].clone();
+    assert!(stop(post(&older, 0, "progress").await).await.is_null());
+    assert!(stop(post(&newer, 0, "progress").await).await.is_null());
+    assert_eq!(stop(post(&older, 1, "progress").await).await, "elsewhere");
+    assert!(stop(post(&newer, 1, "end").await).await.is_null());
+    assert!(stop(post(&older, 2, "progress").await).await.is_null(), "the newer has ended");
+
+    let mut refused = None;
+    for seq in 3..5_000 {
+        let answer = post(&older, seq, "progress").await;
+        if answer.status() != 202 {
+            refused = Some((seq, answer));
+            break;
+        }
+    }
+    let (seq, answer) = refused.expect("nobody posts so fast for ever");
+    assert!(seq >= 195, "a burst is taken: {seq}");
+    assert_eq!((answer.status().as_u16(), answer.headers()["retry-after"].to_str().unwrap()), (429, "1"));
+    assert_eq!(code(answer).await, "too_many_heartbeats");
+    assert_eq!(system.behind.batches.lock().unwrap().len(), 2 + seq as usize, "what was refused was not sent on");
     system.stop().await;
 }
 
