@@ -12,10 +12,9 @@ use serde_json::{Value, json};
 
 use super::{Configured, KeysArgs, instant, length_text, token_of};
 
-/// `antiphon token inspect`
+/// What a token is looked at with, however it is judged.
 #[derive(clap::Args)]
-#[command(after_help = "Without a key document nothing is verified, and it says so. Ends with 1 when the text is no token at all.")]
-pub(super) struct InspectArgs {
+struct LookArgs {
     /// The token, a URL or path with one, or - for standard input
     token: String,
     #[command(flatten)]
@@ -28,23 +27,23 @@ pub(super) struct InspectArgs {
     json: bool,
 }
 
+/// `antiphon token inspect`
+#[derive(clap::Args)]
+#[command(after_help = "Without a key document nothing is verified, and it says so. Ends with 1 when the text is no token at all.")]
+pub(super) struct InspectArgs {
+    #[command(flatten)]
+    look: LookArgs,
+}
+
 /// `antiphon token verify`
 #[derive(clap::Args)]
 #[command(after_help = "Ends with 0 when the token is valid; with 1 and the reason when it is refused.")]
 pub(super) struct VerifyArgs {
-    /// The token, a URL or path with one, or - for standard input
-    token: String,
+    #[command(flatten)]
+    look: LookArgs,
     /// What it is to permit: to fetch media, or to report what was heard
     #[arg(long, value_parser = super::mint::purpose)]
     purpose: Purpose,
-    #[command(flatten)]
-    keys: KeysArgs,
-    /// Judge it as at this instant instead of now
-    #[arg(long, value_name = "RFC 3339", value_parser = instant)]
-    at: Option<UnixMs>,
-    /// Print JSON
-    #[arg(long)]
-    json: bool,
 }
 
 /// What was found about the tag, the key and the instants.
@@ -79,7 +78,7 @@ impl Verdict {
     }
 }
 
-pub(super) fn inspect(config: Configured<'_>, args: &InspectArgs, now: UnixMs) -> Result<ExitCode> {
+pub(super) fn inspect(config: Configured<'_>, InspectArgs { look: args }: &InspectArgs, now: UnixMs) -> Result<ExitCode> {
     let (token, now) = (token_of(&args.token)?, args.at.unwrap_or(now));
     let unverified = Unverified::decode(&token).context(Refusal::Encoding)?;
     let keys = args.keys.read_if_there(config)?;
@@ -95,9 +94,9 @@ pub(super) fn inspect(config: Configured<'_>, args: &InspectArgs, now: UnixMs) -
     Ok(ExitCode::SUCCESS)
 }
 
-pub(super) fn verify(config: Configured<'_>, args: &VerifyArgs, now: UnixMs) -> Result<ExitCode> {
+pub(super) fn verify(config: Configured<'_>, VerifyArgs { look: args, purpose }: &VerifyArgs, now: UnixMs) -> Result<ExitCode> {
     let (token, keys) = (token_of(&args.token)?, args.keys.read(config)?);
-    let judged = examine(&keys, &token, args.purpose, args.at.unwrap_or(now));
+    let judged = examine(&keys, &token, *purpose, args.at.unwrap_or(now));
     let verdict = judged.map_or_else(Verdict::Refused, |_| Verdict::Valid);
     match (judged, args.json) {
         (_, true) => println!("{}", serde_json::to_string_pretty(&verdict.json())?),
