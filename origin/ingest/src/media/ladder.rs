@@ -12,8 +12,8 @@ pub const FRAME: u64 = 1024;
 pub const PRIMING: u32 = 1024;
 /// RFC 8216 target duration of every rendition, ms.
 pub const TARGET_MS: u64 = 6_000;
-/// Bumped whenever the bytes we would write for the same frames change.
-pub const PACKAGER: &str = "antiphon-cmaf/1";
+/// Bumped whenever the bytes we would write for the same frames change, those of the sheet included.
+pub const PACKAGER: &str = "antiphon-cmaf/2";
 
 /// The first segment is short, so that music starts early on a slow line.
 const FIRST_MS: u64 = 2_000;
@@ -79,17 +79,23 @@ impl Timeline {
         self.boundaries.iter().zip(self.boundaries.iter().skip(1)).map(|(from, to)| (*from, (to - from) / FRAME))
     }
 
+    /// Samples heard from each segment, which is what its EXTINF says: its coded length without priming and padding.
+    fn heard(&self) -> impl Iterator<Item = u64> + '_ {
+        let heard_until = |boundary: &u64| boundary.saturating_sub(PRIMING.into()).min(self.samples);
+        self.boundaries.iter().zip(self.boundaries.iter().skip(1)).map(move |(from, to)| heard_until(to) - heard_until(from))
+    }
+
     /// Measured `(average, peak)` bit rate of segments of these sizes, bit/s, rounded up.
     ///
-    /// The peak is RFC 8216 4.1's: the largest rate of any contiguous run of segments that lasts 0.5 to 1.5 target durations. A track too
-    /// short to hold such a run peaks at its average.
+    /// RFC 8216 section 4.1: a segment's rate is its size divided by its EXTINF duration, and the peak is the largest rate of any contiguous run
+    /// of segments that lasts 0.5 to 1.5 target durations. A track too short to hold such a run peaks at its average.
     #[must_use]
     pub fn rates(&self, segment_bytes: &[u32]) -> (u32, u32) {
         let bps = |bytes: u64, samples: u64| {
             let bits = u128::from(bytes) * 8 * u128::from(self.rate);
             u32::try_from(bits.div_ceil(u128::from(samples.max(1)))).unwrap_or(u32::MAX)
         };
-        let lengths: Vec<u64> = self.segments().map(|(_, frames)| frames * FRAME).collect();
+        let lengths: Vec<u64> = self.heard().collect();
         let average = bps(segment_bytes.iter().copied().map(u64::from).sum(), lengths.iter().sum());
 
         let target = u64::from(self.rate) * TARGET_MS / 1000;
@@ -170,10 +176,12 @@ mod tests {
         assert_eq!(timeline.segments().map(|(_, frames)| frames).collect::<Vec<_>>(), [93, 281, 281, 50]);
         let (average, peak) = timeline.rates(&[1_000_000, 300_000, 600_000, 10_000]);
         let bps = |bytes: u64, frames: u64| u32::try_from((bytes * 8 * 48_000).div_ceil(frames * FRAME)).unwrap();
-        assert_eq!(average, bps(1_910_000, 705));
-        assert_eq!(peak, bps(1_300_000, 374));
+        // The first frame is priming: nobody hears it, and EXTINF leaves it out.
+        assert_eq!(average, bps(1_910_000, 704));
+        assert_eq!(peak, bps(1_300_000, 373));
+        // One second in one segment of 48 frames: padding is not heard either.
         let short = Timeline::new(48_000, 48_000);
-        assert_eq!(short.rates(&[8_000]).0, short.rates(&[8_000]).1);
+        assert_eq!(short.rates(&[8_000]), (64_000, 64_000));
     }
 
     #[test]
