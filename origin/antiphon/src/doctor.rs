@@ -1,10 +1,12 @@
 //! `antiphon doctor`: looks at everything the configuration points to, and says about each what is wrong and what to do.
+mod keys;
+
 use std::{process::ExitCode, time::Duration};
 
 use anyhow::Result;
 use comfy_table::{ContentArrangement, Table, presets};
 use futures::future::join_all;
-use platform::{Config, ConfigError};
+use platform::{Clock, Config, ConfigError};
 use serde_json::json;
 use sqlx::{Connection, PgConnection};
 use tokio::{process::Command, time::timeout};
@@ -62,18 +64,13 @@ pub(crate) fn run(config: Result<Config, ConfigError>, args: &Args) -> Result<Ex
 }
 
 async fn examine(config: &Config) -> Vec<Finding> {
-    let mut findings = vec![Finding::good("configuration", "is read and valid"), keys(config), disk(config)];
+    let mut findings = vec![Finding::good("configuration", "is read and valid")];
+    findings.extend(keys::examine(config, Clock::system().now()));
+    findings.push(disk(config));
     findings.extend(database(config).await);
     findings.push(ffmpeg(config).await);
     findings.extend(parts(config).await);
     findings
-}
-
-fn keys(config: &Config) -> Finding {
-    match config.keys() {
-        Ok(_) => Finding::good("keys", config.keys.dir.display().to_string()),
-        Err(error) => Finding::bad("keys", error, "put the key files into keys.dir, readable by this user alone (mode 0600)"),
-    }
 }
 
 fn disk(config: &Config) -> Finding {

@@ -119,7 +119,7 @@ fn length_ms(text: &str) -> Result<i64, String> {
 }
 
 /// Milliseconds as people read them, in the largest two units.
-fn length_text(ms: i64) -> String {
+pub(crate) fn length_text(ms: i64) -> String {
     let seconds = ms.unsigned_abs() / 1000;
     let parts = [(seconds / 86_400, "d"), (seconds / 3600 % 24, "h"), (seconds / 60 % 60, "min"), (seconds % 60, "s")];
     let said: Vec<_> = parts.iter().skip_while(|(count, _)| *count == 0).take(2).filter(|(count, _)| *count > 0).collect();
