@@ -6,7 +6,7 @@
 //!
 //! ```text
 //!  ingest ─► /internal/publications ─┐                       ┌─► /internal/outbox ─► search, royalty, recommend
-//!  owner  ─► DELETE /v1/tracks/{id} ─┼─► one transaction ────┤
+//!  member ─► DELETE /v1/tracks/{id} ─┼─► one transaction ────┤
 //!                                    │   (rows + outbox row) └─► /internal/cards/{track} ─► gateway ─► edge
 //!  listener ─► likes, follows ───────┘                       └─► GET /v1/tracks/{id}
 //! ```
@@ -18,7 +18,7 @@ mod store;
 mod track;
 
 use axum::{Router, extract::FromRef};
-use platform::{AuthState, Clock, Config, Shutdown};
+use platform::{AuthState, Clock, Config, Shutdown, memberships::Memberships};
 use sqlx::PgPool;
 use tokio::sync::watch;
 use utoipa_axum::{router::OpenApiRouter, routes};
@@ -34,15 +34,16 @@ pub struct Catalog {
     pool: PgPool,
     clock: Clock,
     auth: AuthState,
+    memberships: Memberships,
     shutdown: Shutdown,
     outbox_growth: watch::Sender<()>,
 }
 
 impl Catalog {
-    /// A catalogue over `pool`, which is this service's own role.
+    /// A catalogue over `pool`, which is this service's own role; `memberships` says who acts for a track's artist.
     #[must_use]
-    pub fn new(pool: PgPool, clock: Clock, auth: AuthState, shutdown: Shutdown) -> Self {
-        Self { pool, clock, auth, shutdown, outbox_growth: watch::Sender::new(()) }
+    pub fn new(pool: PgPool, clock: Clock, auth: AuthState, memberships: Memberships, shutdown: Shutdown) -> Self {
+        Self { pool, clock, auth, memberships, shutdown, outbox_growth: watch::Sender::new(()) }
     }
 
     /// Wakes the readers of the outbox.
@@ -100,7 +101,8 @@ pub async fn run(config: Config, shutdown: Shutdown) -> anyhow::Result<()> {
     let clock = Clock::system();
     let pool = platform::pg::pool(&config.role_database_url("catalog")?, CONNECTIONS)?;
     let auth = AuthState { verifier: config.keys()?.session_verifier, clock: clock.clone() };
-    let catalog = Catalog::new(pool.clone(), clock, auth, shutdown.clone());
+    let memberships = Memberships::at(&config.service_url("identity")?)?;
+    let catalog = Catalog::new(pool.clone(), clock, auth, memberships, shutdown.clone());
     let counting = catalog.clone();
     let counters = tokio::spawn(async move { counting.count().await });
     let ready = move || {

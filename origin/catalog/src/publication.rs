@@ -1,7 +1,7 @@
 //! A publication: what ingest says about a track whose artefacts are all in the object store. It comes from
 //! `POST /internal/publications`; what it changes is in [`crate::store::publish`].
 
-use protocol::{AccountId, MediaVersion, Rung, Territory, TrackId, UnixMs, sheet::Sheet};
+use protocol::{AccountId, ArtistId, MediaVersion, Rung, Territory, TrackId, UnixMs, sheet::Sheet};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -15,9 +15,13 @@ pub struct Publication {
     /// The track; ingest chose its id when the upload began.
     #[schema(value_type = uuid::Uuid)]
     pub track: TrackId,
-    /// The account that uploaded it.
+    /// The account that is paid for it unless a split says otherwise.
     #[schema(value_type = uuid::Uuid)]
     pub owner: AccountId,
+    /// The artist whose members have a say in it, as identity knows it; its owner alone has when absent.
+    #[serde(default)]
+    #[schema(value_type = Option<uuid::Uuid>)]
+    pub acts_for: Option<ArtistId>,
     /// The fencing number of the job's lease. A lower one than the track has seen is refused.
     pub fence: i64,
     /// The title.

@@ -30,8 +30,10 @@ pub struct Track {
     pub explicit: bool,
     /// How long it is.
     pub duration_ms: i64,
-    /// Whose it is.
+    /// Who is paid for it unless a split says otherwise.
     pub owner: AccountId,
+    /// The artist whose members have a say in it; its owner alone has when there is none.
+    pub acts_for: Option<ArtistId>,
     /// What is played now.
     pub version: MediaVersion,
     /// Whether it may be heard.
@@ -90,6 +92,7 @@ impl From<Track> for TrackDoc {
             genre: track.genre,
             duration_ms: track.duration_ms,
             owner: track.owner,
+            acts_for: track.acts_for,
             version: track.version,
             state: track.state,
             territories: track.rights.territories,

@@ -139,6 +139,12 @@ const ROUTES: &[Route] = &[
     route(GET, "/.well-known/jwks.json", To(Identity)),
     route(&[Method::GET, Method::POST], "/v1/revocations", To(Identity)),
     route(&[Method::DELETE], "/v1/revocations/{kind}/{id}", To(Identity)),
+    // Who acts for an artist. An invitation tells whether an address has an account, as signing up does.
+    Route { credentials: true, ..route(POST, "/v1/artists/{id}/members", To(Identity)) },
+    route(GET, "/v1/artists/{id}/members", To(Identity)),
+    route(PUT_DELETE, "/v1/artists/{id}/members/{account}", To(Identity)),
+    route(GET, "/v1/me/artists", To(Identity)),
+    route(PUT_DELETE, "/v1/me/artists/{id}", To(Identity)),
     // An artist's work.
     route(ANY, "/v1/ingest/*", To(Ingest)),
     route(GET, "/v1/me/tracks", To(Ingest)),
@@ -231,6 +237,9 @@ mod tests {
             ("POST", "/v1/revocations", To(Identity)),
             ("DELETE", "/v1/revocations/play/0190", To(Identity)),
             ("GET", "/internal/revocations", Here(InternalRevocations)),
+            ("GET", "/v1/artists/0190/members", To(Identity)),
+            ("DELETE", "/v1/artists/0190/members/0191", To(Identity)),
+            ("PUT", "/v1/me/artists/0190", To(Identity)),
             ("POST", "/v1/ingest/upload", To(Ingest)),
             ("GET", "/v1/me/tracks", To(Ingest)),
             ("PUT", "/v1/me/tracks/0190/splits", To(Royalty)),
@@ -262,6 +271,7 @@ mod tests {
     #[test]
     fn passwords_are_counted_apart_and_bodies_are_bounded_by_kind() {
         assert!(find(&Method::POST, "/v1/sessions").unwrap().credentials);
+        assert!(find(&Method::POST, "/v1/artists/0190/members").unwrap().credentials);
         assert!(!find(&Method::DELETE, "/v1/sessions").unwrap().credentials);
         assert_eq!(find(&Method::POST, "/internal/batches").unwrap().body, BodyLimit::Batch);
         assert_eq!(find(&Method::POST, "/v1/me/play-event").unwrap().body, BodyLimit::PlayEvent);

@@ -1,6 +1,6 @@
 //! What an account is, and what one must look like to be made. From the request body to the row.
 
-use protocol::{AccountId, ArtistId, Plan, Role, Territory};
+use protocol::{AccountId, Plan, Role, Territory};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -51,18 +51,6 @@ pub struct Account {
     #[serde(skip)]
     #[schema(ignore)]
     pub(crate) country: Territory,
-}
-
-/// An artist that an account acts for.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
-pub struct Membership {
-    /// The artist.
-    #[schema(value_type = String, format = Uuid)]
-    pub artist_id: ArtistId,
-    /// Its name.
-    pub artist_name: String,
-    /// `owner`, `editor` or `viewer`.
-    pub role: String,
 }
 
 /// An account that may be made.

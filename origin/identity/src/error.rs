@@ -1,6 +1,8 @@
 //! Every way identity can refuse, and the one mapping to what a client sees.
 
-use platform::Problem;
+use platform::{Problem, memberships::NotAllowed};
+
+use crate::member::{ARTISTS_MAX, MEMBERS_MAX};
 
 /// Why a call was refused.
 #[derive(Debug, thiserror::Error)]
@@ -14,8 +16,8 @@ pub enum IdentityError {
     /// The address is unknown or the password is wrong; which of the two is not said.
     #[error("email address and password do not belong together")]
     BadCredentials,
-    /// Too many failed log-ins.
-    #[error("too many failed log-ins; try again in {0} seconds")]
+    /// Too many failed log-ins, or addresses looked up.
+    #[error("too many attempts; try again in {0} seconds")]
     Throttled(u32),
     /// Passwords are being checked as fast as this machine can.
     #[error("too many log-ins at this moment")]
@@ -38,6 +40,24 @@ pub enum IdentityError {
     /// Who revokes their own account could not take it back.
     #[error("an administrator cannot revoke their own account")]
     OwnAccount,
+    /// The caller may not manage the artist's members.
+    #[error(transparent)]
+    NotAllowed(#[from] NotAllowed),
+    /// No account to invite.
+    #[error("no account has this id or address: its owner signs up first")]
+    NoSuchMember,
+    /// Nothing to accept.
+    #[error("this artist has not invited you, or has taken the invitation back")]
+    NoSuchInvitation,
+    /// Nobody could manage the artist any more.
+    #[error("an artist keeps an owner: make another member one first, and wait until it has accepted")]
+    LastOwner,
+    /// As many members as an artist can have.
+    #[error("an artist has {} members at most, the invited ones included", MEMBERS_MAX)]
+    TooManyMembers,
+    /// As many artists as an account can act for.
+    #[error("an account acts for {} artists at most", ARTISTS_MAX)]
+    TooManyArtists,
     /// Nothing to lift.
     #[error("nothing of this name is revoked")]
     NoSuchRevocation,
@@ -66,6 +86,12 @@ impl From<IdentityError> for Problem {
             IdentityError::Suspended => Self::forbidden("account_suspended", detail),
             IdentityError::NoSuchAccount => Self::unprocessable("no_such_account", detail).with_errors([("/id", "is not an account")]),
             IdentityError::OwnAccount => Self::unprocessable("own_account", detail).with_errors([("/id", "is the caller's own account")]),
+            IdentityError::NotAllowed(refusal) => refusal.into(),
+            IdentityError::NoSuchMember => Self::not_found("no_such_account", detail),
+            IdentityError::NoSuchInvitation => Self::not_found("no_such_invitation", detail),
+            IdentityError::LastOwner => Self::conflict("last_owner", detail),
+            IdentityError::TooManyMembers => Self::conflict("too_many_members", detail),
+            IdentityError::TooManyArtists => Self::conflict("too_many_artists", detail),
             IdentityError::NoSuchRevocation => Self::not_found("no_such_revocation", detail),
             IdentityError::Hash(_) => {
                 tracing::error!(detail, "hashing failed");

@@ -10,11 +10,14 @@
 //!  GET /.well-known/jwks.json ──► edge, gateway, services
 //!  POST /v1/revocations ──► revocations ──► /internal/revocations ──► gateways ──► edges
 //!  catalogue's outbox ───────────┘ (a track is taken down)
+//!  /v1/artists/{id}/members ──► memberships ──► /internal/accounts/{id}/memberships ──► ingest, catalogue, royalty
+//!  /v1/me/artists ────────────────┘ (accept, leave)
 //! ```
 
 pub mod account;
 mod error;
 mod jobs;
+mod member;
 mod password;
 mod revocation;
 mod routes;
@@ -103,22 +106,30 @@ impl Identity {
 /// The routes and their description.
 pub fn router(identity: Identity) -> (Router, OpenApi) {
     let kept = from_fn_with_state(identity.idempotency.clone(), idempotency::remember);
-    let once = OpenApiRouter::new().routes(routes!(routes::accounts::create)).route_layer(kept);
-    routes().merge(once).with_state(identity).split_for_parts()
+    routes().merge(once().route_layer(kept)).with_state(identity).split_for_parts()
 }
 
 /// The description alone.
 #[must_use]
 pub fn openapi() -> OpenApi {
-    routes().merge(OpenApiRouter::new().routes(routes!(routes::accounts::create))).into_openapi()
+    routes().merge(once()).into_openapi()
+}
+
+/// What a repeated `Idempotency-Key` answers as it did the first time.
+fn once() -> OpenApiRouter<Identity> {
+    OpenApiRouter::new().routes(routes!(routes::accounts::create)).routes(routes!(routes::members::invite))
 }
 
 fn routes() -> OpenApiRouter<Identity> {
-    OpenApiRouter::with_openapi(openapi::base("Antiphon identity", "Accounts, sessions, public keys and revocations."))
+    OpenApiRouter::with_openapi(openapi::base("Antiphon identity", "Accounts, sessions, public keys, members of artists, and revocations."))
         .routes(routes!(routes::sessions::create, routes::sessions::end))
         .routes(routes!(routes::sessions::refresh))
         .routes(routes!(routes::keys::jwks))
         .routes(routes!(routes::memberships::list))
+        .routes(routes!(routes::members::list))
+        .routes(routes!(routes::members::put, routes::members::remove))
+        .routes(routes!(routes::artists::list))
+        .routes(routes!(routes::artists::accept, routes::artists::leave))
         .routes(routes!(routes::revocations::create, routes::revocations::list))
         .routes(routes!(routes::revocations::lift))
         .routes(routes!(routes::revocations::feed))
@@ -167,7 +178,7 @@ pub async fn ensure_account(
         if !unchanged {
             store.set_password(found.account.id, &hasher.hash(&account.password).await?, now).await?;
         }
-        store.set_standing(found.account.id, &account).await?;
+        store.set_standing(found.account.id, &account, now).await?;
         return Ok(found.account.id);
     }
     let phc = hasher.hash(&account.password).await?;

@@ -1,5 +1,6 @@
 //! Identity's SQL, each statement next to the step it is.
 
+pub(crate) mod members;
 pub(crate) mod revocations;
 
 use platform::random_bytes;
@@ -9,7 +10,7 @@ use uuid::Uuid;
 
 use crate::{
     IdentityError,
-    account::{Account, Membership, NewAccount},
+    account::{Account, NewAccount},
 };
 
 /// The `identity` schema.
@@ -147,16 +148,25 @@ impl Store {
         Ok(())
     }
 
-    /// Sets what the operator decides about an account.
-    pub(crate) async fn set_standing(&self, account: AccountId, standing: &NewAccount) -> Result<(), IdentityError> {
+    /// Sets what the operator decides about an account. One that becomes an artist's owns an artist, as if it had signed up as one.
+    pub(crate) async fn set_standing(&self, account: AccountId, standing: &NewAccount, now: UnixMs) -> Result<(), IdentityError> {
+        let mut transaction = self.pool.begin().await?;
         sqlx::query("UPDATE identity.accounts SET name = $2, role = $3, plan = $4, country = $5 WHERE id = $1")
             .bind(account.uuid())
             .bind(&standing.name)
             .bind(standing.role.name())
             .bind(standing.plan.name())
             .bind(standing.country.to_string())
-            .execute(&self.pool)
+            .execute(&mut *transaction)
             .await?;
+        let owns: bool = sqlx::query_scalar("SELECT EXISTS (SELECT FROM identity.memberships WHERE account_id = $1 AND role = 'owner')")
+            .bind(account.uuid())
+            .fetch_one(&mut *transaction)
+            .await?;
+        if standing.role == Role::Artist && !owns {
+            found_artist(&mut transaction, account, &standing.name, now).await?;
+        }
+        transaction.commit().await?;
         Ok(())
     }
 
@@ -259,23 +269,6 @@ impl Store {
         Ok(())
     }
 
-    pub(crate) async fn memberships(&self, account: AccountId) -> Result<Vec<Membership>, IdentityError> {
-        let rows: Vec<(Uuid, String, String)> = sqlx::query_as(
-            "SELECT artist.id,
-                    artist.name,
-                    membership.role
-               FROM identity.memberships membership
-               JOIN identity.artists artist ON artist.id = membership.artist_id
-              WHERE membership.account_id = $1
-              ORDER BY artist.id",
-        )
-        .bind(account.uuid())
-        .fetch_all(&self.pool)
-        .await?;
-        let membership = |(artist_id, artist_name, role)| Membership { artist_id: ArtistId(artist_id), artist_name, role };
-        Ok(rows.into_iter().map(membership).collect())
-    }
-
     /// Removes families whose last token has expired; returns how many.
     pub(crate) async fn sweep(&self, ended_before: UnixMs) -> Result<u64, IdentityError> {
         let swept = sqlx::query("DELETE FROM identity.families WHERE ends_at_ms < $1").bind(ended_before.0).execute(&self.pool).await?;
@@ -291,12 +284,15 @@ async fn found_artist(connection: &mut PgConnection, owner: AccountId, name: &st
         .bind(now.0)
         .execute(&mut *connection)
         .await?;
-    sqlx::query("INSERT INTO identity.memberships (account_id, artist_id, role, created_at_ms) VALUES ($1, $2, 'owner', $3)")
-        .bind(owner.uuid())
-        .bind(artist.uuid())
-        .bind(now.0)
-        .execute(&mut *connection)
-        .await?;
+    sqlx::query(
+        "INSERT INTO identity.memberships (account_id, artist_id, role, created_at_ms, accepted_at_ms)
+         VALUES ($1, $2, 'owner', $3, $3)",
+    )
+    .bind(owner.uuid())
+    .bind(artist.uuid())
+    .bind(now.0)
+    .execute(&mut *connection)
+    .await?;
     Ok(())
 }
 

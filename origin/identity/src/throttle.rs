@@ -1,4 +1,4 @@
-//! A brake on guessing passwords, per account and per client address. An attempt is charged when it begins and forgiven when it succeeds, so
+//! A brake on guessing passwords, per account and per client address, and on trying which addresses have accounts, per owner who invites. An attempt is charged when it begins and forgiven when it succeeds, so
 //! that guesses made side by side are all counted and people who know their password never are.
 //!
 //! Kept in memory: it bounds the guesses that one process answers, and forgets when it restarts.
@@ -10,31 +10,37 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
-use protocol::UnixMs;
+use protocol::{AccountId, UnixMs};
 
 use crate::IdentityError;
 
 /// Names remembered at the same time.
 const NAMES_MAX: usize = 50_000;
 
-/// Both brakes.
+/// All brakes.
 #[derive(Debug)]
 pub(crate) struct Throttles {
     by_email: Throttle,
     by_peer: Throttle,
+    by_inviter: Throttle,
 }
 
 impl Default for Throttles {
     fn default() -> Self {
-        Self { by_email: Throttle::new(10, 60_000), by_peer: Throttle::new(200, 1000) }
+        Self { by_email: Throttle::new(10, 60_000), by_peer: Throttle::new(200, 1000), by_inviter: Throttle::new(20, 60_000) }
     }
 }
 
 impl Throttles {
-    /// Charges one attempt to both.
+    /// Charges one log-in to address and peer.
     pub(crate) fn charge(&self, email_key: &str, peer: IpAddr, now: UnixMs) -> Result<(), IdentityError> {
         self.by_peer.charge(&network(peer), now)?;
         self.by_email.charge(email_key, now)
+    }
+
+    /// Charges an owner for looking an address up, which tells whether it has an account.
+    pub(crate) fn charge_invitation(&self, inviter: AccountId, now: UnixMs) -> Result<(), IdentityError> {
+        self.by_inviter.charge(&inviter.to_string(), now)
     }
 
     /// The attempt could not be judged.

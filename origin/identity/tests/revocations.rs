@@ -221,6 +221,7 @@ impl Catalogue {
             genre: None,
             duration_ms: 1000,
             owner: AccountId::v7(NOW, [6; 10]),
+            acts_for: None,
             version: MediaVersion([7; 16]),
             state: if kind == OutboxKind::TrackPublished { TrackState::Published } else { TrackState::TakenDown },
             territories: None,

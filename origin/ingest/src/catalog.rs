@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use protocol::{
-    AccountId, MediaVersion, Territory, TrackId, UnixMs,
+    AccountId, ArtistId, MediaVersion, Territory, TrackId, UnixMs,
     sheet::{Card, CardState, Sheet},
 };
 use serde::{Deserialize, Serialize};
@@ -24,6 +24,7 @@ pub(crate) struct Catalog {
 pub(crate) struct Publication<'a> {
     pub(crate) track: TrackId,
     pub(crate) owner: AccountId,
+    pub(crate) acts_for: ArtistId,
     pub(crate) fence: i64,
     pub(crate) title: &'a str,
     pub(crate) artist: &'a str,

@@ -1,6 +1,6 @@
 //! Ingest: from an artist's file to a track that can be played.
 //!
-//! An artist declares a file and gets a presigned URL for exactly those bytes. When they have arrived the object store says so on the queue; a worker
+//! Who acts for an artist (as identity says, at each call) declares a file and gets a presigned URL for exactly those bytes. When they have arrived the object store says so on the queue; a worker
 //! fetches them, checks them against the declaration, encodes the ladder, stores it under names made from its content, and hands the track to the
 //! catalogue, which publishes it in one transaction.
 //!
@@ -12,6 +12,7 @@
 //!                                                    (jobs)          (media)
 //! ```
 
+mod acting;
 mod catalog;
 mod countries;
 mod jobs;
@@ -25,16 +26,18 @@ use std::{path::PathBuf, sync::Arc};
 use anyhow::Context as _;
 use axum::{Router, extract::FromRef};
 use platform::{
-    AuthState, Clock, Config, Shutdown,
+    AuthState, Clock, Config, Problem, Shutdown,
     idempotency::{self, Idempotency},
+    memberships::Memberships,
     objects::Objects,
     queue::Queue,
 };
+use protocol::AccountId;
 use sqlx::PgPool;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 pub use crate::jobs::{OBJECT_CREATED, Workers};
-use crate::{catalog::Catalog, media::Studio};
+use crate::{acting::Acting, catalog::Catalog, media::Studio};
 
 /// What the routes stand on.
 #[derive(Clone)]
@@ -44,6 +47,7 @@ pub struct Ingest {
     auth: AuthState,
     objects: Objects,
     catalog: Catalog,
+    memberships: Memberships,
     raw_bucket: String,
     media_bucket: String,
     upload_bytes_max: u64,
@@ -75,10 +79,16 @@ impl Ingest {
             clock,
             objects: Objects::new(config, &keys)?,
             catalog: Catalog::new(config.service_url("catalog")?)?,
+            memberships: Memberships::at(&config.service_url("identity")?)?,
             raw_bucket: config.objects.raw_bucket.clone(),
             media_bucket: config.objects.media_bucket.clone(),
             upload_bytes_max: config.ingest.upload_bytes_max,
         })
+    }
+
+    /// Whom an account acts for at this moment.
+    async fn acting(&self, account: AccountId) -> Result<Acting, Problem> {
+        Ok(Acting(self.memberships.of(account).await?))
     }
 
     /// The workers that go with it.

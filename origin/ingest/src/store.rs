@@ -1,8 +1,8 @@
 //! The SQL of ingest: uploads and the jobs on them. Changes made by a worker name its fencing number, so that one whose lease has passed to
 //! another changes nothing.
 
-use platform::queue::Message;
-use protocol::{AccountId, MediaVersion, Territory, TrackId, UnixMs, UploadId};
+use platform::{memberships::Membership, queue::Message};
+use protocol::{AccountId, ArtistId, MediaVersion, Territory, TrackId, UnixMs, UploadId};
 use sqlx::{FromRow, PgExecutor, PgPool};
 use uuid::Uuid;
 
@@ -16,6 +16,7 @@ struct Row {
     id: Uuid,
     track_id: Uuid,
     owner_account: Uuid,
+    acts_for: Uuid,
     title: String,
     artist: String,
     album: Option<String>,
@@ -67,6 +68,7 @@ impl TryFrom<Row> for Upload {
             id: UploadId(row.id),
             track: TrackId(row.track_id),
             owner: AccountId(row.owner_account),
+            acts_for: ArtistId(row.acts_for),
             declared,
             state: State::from_name(&row.state).ok_or_else(|| impossible("state"))?,
             reason: row.reason_code.zip(row.reason_detail).map(|(code, detail)| Reason { code, detail }),
@@ -85,6 +87,7 @@ macro_rules! select {
             "SELECT u.id,
                     u.track_id,
                     u.owner_account,
+                    u.acts_for,
                     u.title,
                     u.artist,
                     u.album,
@@ -112,12 +115,13 @@ macro_rules! select {
     };
 }
 
-/// Keeps a new upload, pending.
+/// Keeps a new upload, pending, for the artist acted for.
 pub(crate) async fn begin(
     db: impl PgExecutor<'_>,
     id: UploadId,
     track: TrackId,
-    owner: AccountId,
+    by: AccountId,
+    acts_for: &Membership,
     new: &Declared,
     now: UnixMs,
 ) -> sqlx::Result<()> {
@@ -125,12 +129,12 @@ pub(crate) async fn begin(
     sqlx::query(
         "INSERT INTO ingest.uploads (
                     id, track_id, owner_account, title, artist, album, isrc, genre, explicit, territories, release_at_ms,
-                    file_name, content_type, size_bytes, sha256, state, created_at_ms, updated_at_ms)
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, 'pending', $16, $16)",
+                    file_name, content_type, size_bytes, sha256, state, created_at_ms, updated_at_ms, acts_for, uploaded_by)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, 'pending', $16, $16, $17, $18)",
     )
     .bind(id.uuid())
     .bind(track.uuid())
-    .bind(owner.uuid())
+    .bind(acts_for.payee.uuid())
     .bind(&new.title)
     .bind(&new.artist)
     .bind(&new.album)
@@ -144,30 +148,36 @@ pub(crate) async fn begin(
     .bind(i64::try_from(new.size_bytes).unwrap_or(i64::MAX))
     .bind(new.sha256.as_slice())
     .bind(now.0)
+    .bind(acts_for.artist_id.uuid())
+    .bind(by.uuid())
     .execute(db)
     .await?;
     Ok(())
 }
 
-/// The upload of a track, if it is `owner`'s.
-pub(crate) async fn of_track(db: impl PgExecutor<'_>, owner: AccountId, track: TrackId) -> sqlx::Result<Option<Upload>> {
-    let row: Option<Row> = sqlx::query_as(select!("WHERE u.track_id = $1 AND u.owner_account = $2"))
+/// The upload of a track, if it is for one of `artists`.
+pub(crate) async fn of_track(db: impl PgExecutor<'_>, artists: &[ArtistId], track: TrackId) -> sqlx::Result<Option<Upload>> {
+    let row: Option<Row> = sqlx::query_as(select!("WHERE u.track_id = $1 AND u.acts_for = ANY ($2)"))
         .bind(track.uuid())
-        .bind(owner.uuid())
+        .bind(uuids(artists))
         .fetch_optional(db)
         .await?;
     row.map(Upload::try_from).transpose()
 }
 
-/// `owner`'s uploads, newest first, from after `after`.
-pub(crate) async fn of_owner(db: impl PgExecutor<'_>, owner: AccountId, after: Option<TrackId>, rows: i64) -> sqlx::Result<Vec<Upload>> {
+fn uuids(artists: &[ArtistId]) -> Vec<Uuid> {
+    artists.iter().map(|artist| artist.uuid()).collect()
+}
+
+/// The uploads for `artists`, newest first, from after `after`.
+pub(crate) async fn of_artists(db: impl PgExecutor<'_>, artists: &[ArtistId], after: Option<TrackId>, rows: i64) -> sqlx::Result<Vec<Upload>> {
     let rows: Vec<Row> = sqlx::query_as(select!(
-        "WHERE u.owner_account = $1
+        "WHERE u.acts_for = ANY ($1)
            AND ($2::UUID IS NULL OR u.track_id < $2)
          ORDER BY u.track_id DESC
          LIMIT $3"
     ))
-    .bind(owner.uuid())
+    .bind(uuids(artists))
     .bind(after.map(TrackId::uuid))
     .bind(rows)
     .fetch_all(db)
@@ -278,19 +288,17 @@ pub(crate) async fn hand_over(db: impl PgExecutor<'_>, id: UploadId, fence: i64,
     Ok(marked.rows_affected() == 1)
 }
 
-/// Ends an upload of `owner`'s that is not being handed to the catalogue yet; false when there is no such.
-pub(crate) async fn cancel(db: impl PgExecutor<'_>, owner: AccountId, track: TrackId, now: UnixMs) -> sqlx::Result<bool> {
+/// Ends an upload that is not being handed to the catalogue yet; false when there is no such.
+pub(crate) async fn cancel(db: impl PgExecutor<'_>, track: TrackId, now: UnixMs) -> sqlx::Result<bool> {
     let cancelled = sqlx::query(
         "UPDATE ingest.uploads
             SET state         = 'taken_down',
-                updated_at_ms = $3
+                updated_at_ms = $2
           WHERE track_id = $1
-            AND owner_account = $2
             AND state IN ('pending', 'uploaded', 'processing')
             AND version IS NULL",
     )
     .bind(track.uuid())
-    .bind(owner.uuid())
     .bind(now.0)
     .execute(db)
     .await?;

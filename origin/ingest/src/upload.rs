@@ -1,6 +1,6 @@
 //! An upload: what an artist declares, and the states it goes through. Requests become it in `routes::uploads`; `store` keeps it.
 
-use protocol::{AccountId, MediaVersion, Rung, Territory, TrackId, UnixMs, UploadId};
+use protocol::{AccountId, ArtistId, MediaVersion, Rung, Territory, TrackId, UnixMs, UploadId};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -18,7 +18,11 @@ pub(crate) struct NewUpload {
     /// What the track is called, 1 to 200 characters.
     #[schema(min_length = 1, max_length = 200)]
     pub title: String,
-    /// Who made it; the account's name when absent.
+    /// The artist that the caller acts for, as an owner or editor. May be left out by who acts for one only.
+    #[serde(default)]
+    #[schema(value_type = Option<uuid::Uuid>)]
+    pub artist_id: Option<ArtistId>,
+    /// Who made it, as listeners read it; the name of the artist acted for when absent.
     #[serde(default)]
     pub artist: Option<String>,
     /// The release it stands on.
@@ -59,16 +63,16 @@ pub(crate) struct NewUpload {
 pub(crate) type Wrong = Vec<(String, String)>;
 
 impl NewUpload {
-    /// The declaration in it, cleaned; `account_name` stands for an artist that is not named.
+    /// The declaration in it, cleaned; `artist_name` stands for an artist that is not named.
     ///
     /// # Errors
     /// Every field that is wrong, with what would be right.
-    pub(crate) fn validate(self, account_name: &str, size_bytes_max: u64) -> Result<Declared, Wrong> {
+    pub(crate) fn validate(self, artist_name: &str, size_bytes_max: u64) -> Result<Declared, Wrong> {
         let mut wrong = Wrong::new();
         let mut say = |pointer: &str, detail: String| wrong.push((pointer.to_owned(), detail));
 
         let title = tidy(&self.title);
-        let artist = self.artist.as_deref().map_or_else(|| tidy(account_name), tidy);
+        let artist = self.artist.as_deref().map_or_else(|| tidy(artist_name), tidy);
         let file_name = tidy(&self.file_name);
         for (pointer, text) in [("/title", &title), ("/artist", &artist), ("/file_name", &file_name)] {
             if text.is_empty() || text.chars().count() > TEXT_CHARS_MAX {
@@ -253,8 +257,10 @@ pub(crate) struct Upload {
     pub id: UploadId,
     /// The track it is to become.
     pub track: TrackId,
-    /// Whose it is.
+    /// Who is paid for it unless a split says otherwise.
     pub owner: AccountId,
+    /// The artist whose members have a say in it.
+    pub acts_for: ArtistId,
     /// What was declared.
     pub declared: Declared,
     /// Where it stands.
@@ -303,7 +309,7 @@ mod tests {
     }
 
     #[test]
-    fn a_declaration_is_cleaned_and_the_account_stands_for_the_artist() {
+    fn a_declaration_is_cleaned_and_who_is_acted_for_stands_for_the_artist() {
         let declared = request(|body| {
             body["isrc"] = "de-a71-26-00001".into();
             body["territories"] = serde_json::json!(["CH", "DE", "CH"]);

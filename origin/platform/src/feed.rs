@@ -59,6 +59,8 @@ pub struct TrackDoc {
     pub genre: Option<String>,
     pub duration_ms: i64,
     pub owner: AccountId,
+    #[serde(default)]
+    pub acts_for: Option<ArtistId>,
     pub version: MediaVersion,
     pub state: TrackState,
     pub territories: Option<Vec<Territory>>,

@@ -18,6 +18,7 @@ pub mod feed;
 pub mod idempotency;
 pub mod json;
 pub mod keys;
+pub mod memberships;
 pub mod metrics;
 pub mod migrate;
 pub mod objects;

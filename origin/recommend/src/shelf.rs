@@ -149,6 +149,7 @@ mod tests {
             genre: Some(genre.to_owned()),
             duration_ms: 1_000,
             owner: AccountId::v7(UnixMs(1_000), [artist; 10]),
+            acts_for: None,
             version: MediaVersion([n; 16]),
             state: TrackState::Published,
             territories: None,

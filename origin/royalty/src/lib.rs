@@ -37,6 +37,7 @@ use platform::{
     AuthState, Clock, Config, Shutdown,
     feed::Outbox,
     idempotency::{self, Idempotency},
+    memberships::Memberships,
 };
 use protocol::keys::TokenKeys;
 use sqlx::PgPool;
@@ -60,16 +61,17 @@ pub struct Royalty {
     keys: TokenKeys,
     clock: Clock,
     auth: AuthState,
+    memberships: Memberships,
     currency: Currency,
     partitions: Arc<Partitions>,
     merged: Arc<Notify>,
 }
 
 impl Royalty {
-    /// Over `pool`, which is this service's own role.
+    /// Over `pool`, which is this service's own role; `memberships` says who acts for a track's artist.
     #[must_use]
-    pub fn new(pool: PgPool, keys: TokenKeys, clock: Clock, auth: AuthState, currency: Currency) -> Self {
-        Self { pool, keys, clock, auth, currency, partitions: Arc::default(), merged: Arc::default() }
+    pub fn new(pool: PgPool, keys: TokenKeys, clock: Clock, auth: AuthState, memberships: Memberships, currency: Currency) -> Self {
+        Self { pool, keys, clock, auth, memberships, currency, partitions: Arc::default(), merged: Arc::default() }
     }
 
     /// Settles a period in this deployment's currency.
@@ -152,8 +154,9 @@ pub async fn run(config: Config, shutdown: Shutdown) -> anyhow::Result<()> {
     let keys = config.keys()?;
     let pool = platform::pg::pool(&config.role_database_url("royalty")?, CONNECTIONS)?;
     let auth = AuthState { verifier: keys.session_verifier, clock: clock.clone() };
+    let memberships = Memberships::at(&config.service_url("identity")?)?;
     let currency = config.royalty.currency.parse().with_context(|| format!("royalty.currency = {:?}", config.royalty.currency))?;
-    let royalty = Royalty::new(pool.clone(), keys.token, clock, auth, currency);
+    let royalty = Royalty::new(pool.clone(), keys.token, clock, auth, memberships, currency);
     let outbox = Outbox::at(&config.service_url("catalog")?)?;
 
     let mut jobs = tokio::task::JoinSet::new();

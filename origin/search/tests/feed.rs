@@ -41,6 +41,7 @@ impl Catalog {
             genre: None,
             duration_ms: 215_000,
             owner: AccountId::v7(NOW, [9; 10]),
+            acts_for: None,
             version: MediaVersion([1; 16]),
             state,
             territories: None,

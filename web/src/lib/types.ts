@@ -92,8 +92,19 @@ export interface Money {
   currency: string;
 }
 
+export type MemberRole = 'owner' | 'editor' | 'viewer';
+
+/** An artist that this account acts for, or is invited to act for. */
+export interface OwnArtist {
+  id: string;
+  name: string;
+  role: MemberRole;
+  state: 'invited' | 'active';
+}
+
 export interface NewUpload {
   title: string;
+  artist_id?: string;
   artist?: string;
   album?: string;
   genre?: string;
@@ -120,6 +131,8 @@ export interface IngestState {
 export interface OwnTrack {
   id: string;
   title: string;
+  /** Whom it was uploaded for. */
+  artist_id?: string;
   state: IngestState['state'];
   reason?: { code: string; detail: string } | null;
 }

@@ -1,8 +1,12 @@
 //! `/v1/tracks/{id}`: a track's page, and its end.
 
 use axum::{extract::State, http::StatusCode};
-use platform::{Caller, Json, NoContent, Path, Problem, feed::TrackState};
-use protocol::TrackId;
+use platform::{
+    Caller, Json, NoContent, Path, Problem,
+    feed::TrackState,
+    memberships::{MemberRole, NotAllowed, require},
+};
+use protocol::{AccountId, TrackId};
 
 use super::no_such_track;
 use crate::{
@@ -31,7 +35,7 @@ pub(crate) async fn read(State(catalog): State<Catalog>, Path(id): Path<TrackId>
     }
 }
 
-/// Take a track down, for good. Its owner may; again is no error.
+/// Take a track down, for good. Owners and editors of its artist may; again is no error.
 #[utoipa::path(
     delete,
     path = "/v1/tracks/{id}",
@@ -40,19 +44,33 @@ pub(crate) async fn read(State(catalog): State<Catalog>, Path(id): Path<TrackId>
     responses(
         (status = 204, description = "It is down"),
         (status = 401, description = "`session_missing`, `session_invalid`, `session_expired`"),
-        (status = 403, description = "`not_yours`"),
+        (status = 403, description = "`not_yours`, `needs_editor`"),
         (status = 404, description = "`no_such_track`"),
     ),
     security(("session" = []))
 )]
 pub(crate) async fn take_down(caller: Caller, State(catalog): State<Catalog>, Path(id): Path<TrackId>) -> Result<NoContent, Problem> {
-    match store::take_down::take_down(&catalog.pool, id, caller.account, catalog.clock.now()).await? {
+    may_take_down(&catalog, caller.account, id).await?;
+    match store::take_down::take_down(&catalog.pool, id, catalog.clock.now()).await? {
         TakeDown::Done => {
             catalog.outbox_grew();
             Ok(NoContent)
         }
         TakeDown::AlreadyDown => Ok(NoContent),
-        TakeDown::NotTheOwner => Err(Problem::forbidden("not_yours", "only the account that uploaded a track may take it down")),
         TakeDown::NoSuchTrack => Err(no_such_track()),
     }
+}
+
+/// Whether the caller has a say in the track at this moment.
+async fn may_take_down(catalog: &Catalog, caller: AccountId, track: TrackId) -> Result<(), Problem> {
+    let say = store::take_down::say(&catalog.pool, track).await?.ok_or_else(no_such_track)?;
+    let allowed = match say.acts_for {
+        Some(artist) => require(catalog.memberships.role(caller, artist).await?, MemberRole::Editor),
+        None if say.owner == caller => Ok(()),
+        None => Err(NotAllowed::NotAMember),
+    };
+    allowed.map_err(|refusal| match refusal {
+        NotAllowed::NotAMember => Problem::forbidden("not_yours", "only those who act for a track's artist may take it down"),
+        NotAllowed::RoleTooLow { .. } => refusal.into(),
+    })
 }

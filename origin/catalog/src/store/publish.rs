@@ -56,7 +56,7 @@ pub(super) async fn lock(tx: &mut PgConnection, track: TrackId) -> sqlx::Result<
 
 #[derive(FromRow)]
 pub(super) struct Standing {
-    pub(super) owner_account: Uuid,
+    owner_account: Uuid,
     pub(super) state: String,
     publish_fence: i64,
     recording_id: Uuid,
@@ -203,8 +203,8 @@ async fn put_track(
     now: UnixMs,
 ) -> sqlx::Result<()> {
     sqlx::query(
-        "INSERT INTO catalog.tracks (id, recording_id, artist_id, release_id, owner_account, title, state, publish_fence, published_at_ms)
-         VALUES ($1, $2, $3, $4, $5, $6, 'published', $7, $8)
+        "INSERT INTO catalog.tracks (id, recording_id, artist_id, release_id, owner_account, title, state, publish_fence, published_at_ms, acts_for)
+         VALUES ($1, $2, $3, $4, $5, $6, 'published', $7, $8, $9)
          ON CONFLICT (id) DO UPDATE
             SET artist_id = excluded.artist_id,
                 release_id = excluded.release_id,
@@ -219,6 +219,7 @@ async fn put_track(
     .bind(&publication.title)
     .bind(publication.fence)
     .bind(now.0)
+    .bind(publication.acts_for.map(ArtistId::uuid))
     .execute(tx)
     .await?;
     Ok(())

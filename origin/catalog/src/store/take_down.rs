@@ -1,8 +1,9 @@
-//! Taking a track down: its owner's decision, for good.
+//! Taking a track down: the decision of its artist's owners and editors, for good.
 
 use platform::feed::OutboxKind;
-use protocol::{AccountId, TrackId, UnixMs};
-use sqlx::PgPool;
+use protocol::{AccountId, ArtistId, TrackId, UnixMs};
+use sqlx::{PgExecutor, PgPool};
+use uuid::Uuid;
 
 use super::{
     outbox,
@@ -15,17 +16,29 @@ pub(crate) enum TakeDown {
     Done,
     /// It was down already; nothing changed.
     AlreadyDown,
-    NotTheOwner,
     NoSuchTrack,
 }
 
-/// Takes `track` down if it is `owner`'s.
-pub(crate) async fn take_down(db: &PgPool, track: TrackId, owner: AccountId, now: UnixMs) -> sqlx::Result<TakeDown> {
+/// Who has a say in a track.
+pub(crate) struct Say {
+    pub(crate) owner: AccountId,
+    /// Its members do, when there is one.
+    pub(crate) acts_for: Option<ArtistId>,
+}
+
+/// Who has a say in `track`.
+pub(crate) async fn say(db: impl PgExecutor<'_>, track: TrackId) -> sqlx::Result<Option<Say>> {
+    let row: Option<(Uuid, Option<Uuid>)> =
+        sqlx::query_as("SELECT owner_account, acts_for FROM catalog.tracks WHERE id = $1").bind(track.uuid()).fetch_optional(db).await?;
+    Ok(row.map(|(owner, acts_for)| Say { owner: AccountId(owner), acts_for: acts_for.map(ArtistId) }))
+}
+
+/// Takes `track` down.
+pub(crate) async fn take_down(db: &PgPool, track: TrackId, now: UnixMs) -> sqlx::Result<TakeDown> {
     let mut tx = db.begin().await?;
     lock(&mut tx, track).await?;
     match standing(&mut tx, track).await? {
         None => return Ok(TakeDown::NoSuchTrack),
-        Some(there) if there.owner_account != owner.uuid() => return Ok(TakeDown::NotTheOwner),
         Some(there) if there.state == "taken_down" => return Ok(TakeDown::AlreadyDown),
         Some(_) => {}
     }

@@ -2,7 +2,7 @@
 #![allow(dead_code, unreachable_pub, clippy::unwrap_used, clippy::indexing_slicing, missing_docs, reason = "shared by several test files")]
 
 use catalog::Catalog;
-use platform::{AuthState, Clock, Shutdown, testing};
+use platform::{AuthState, Clock, Shutdown, memberships::Memberships, testing};
 use protocol::{AccountId, Plan, Role, TrackId, UnixMs, session::Session};
 use reqwest::{Client, Method, StatusCode};
 use serde_json::{Value, json};
@@ -29,8 +29,10 @@ impl World {
         let database = testing::postgres().await;
         let keys = database.config().keys().unwrap();
         let clock = Clock::fixed(NOW);
-        let auth = AuthState { verifier: keys.session_verifier, clock: clock.clone() };
-        let catalog = Catalog::new(database.pool("catalog"), clock.clone(), auth, Shutdown::new());
+        let identity = identity::Identity::new(database.pool("identity"), &keys, clock.clone()).unwrap();
+        let identity_url = testing::serve_here("identity", identity::router(identity)).await;
+        let auth = AuthState { verifier: keys.session_verifier.clone(), clock: clock.clone() };
+        let catalog = Catalog::new(database.pool("catalog"), clock.clone(), auth, Memberships::at(&identity_url).unwrap(), Shutdown::new());
         let url = testing::serve_here("catalog", catalog::router(catalog.clone())).await;
         Self { url, clock, owner_pool: database.owner(), catalog, signer: keys.session_signer, http: Client::new() }
     }

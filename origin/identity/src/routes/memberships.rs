@@ -1,12 +1,12 @@
 //! `/internal/accounts/{id}/memberships`, for services that must know whom an account acts for.
 
 use axum::extract::State;
-use platform::{Page, Path, Problem};
+use platform::{Page, Path, Problem, memberships::Membership};
 use protocol::AccountId;
 
-use crate::{Identity, account::Membership};
+use crate::Identity;
 
-/// The artists that an account acts for.
+/// The artists that an account acts for, as what, and who is paid for each.
 #[utoipa::path(
     get, path = "/internal/accounts/{id}/memberships", tag = "internal",
     params(("id" = String, Path, description = "The account")),

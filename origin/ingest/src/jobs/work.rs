@@ -248,6 +248,7 @@ impl Workers {
         let publication = Publication {
             track: upload.track,
             owner: upload.owner,
+            acts_for: upload.acts_for,
             fence: message.fence,
             title: &declared.title,
             artist: &declared.artist,

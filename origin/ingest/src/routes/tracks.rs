@@ -1,10 +1,11 @@
-//! `/v1/ingest/tracks/{id}` and `GET /v1/me/tracks`: how an artist's own uploads stand, and how one is cancelled.
+//! `/v1/ingest/tracks/{id}` and `GET /v1/me/tracks`: how the uploads for one's artists stand, and how one is cancelled. Every member may look,
+//! owners and editors may cancel.
 
 use axum::extract::State;
 use futures::StreamExt as _;
-use platform::{Artist, Json, NoContent, Page, Paging, Path, Problem};
-use protocol::{Rung, TrackId, UnixMs, sheet::CardState};
-use serde::Serialize;
+use platform::{Caller, Json, NoContent, Page, Paging, Path, Problem, Query, memberships::MemberRole};
+use protocol::{ArtistId, Rung, TrackId, UnixMs, sheet::CardState};
+use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::{
@@ -15,13 +16,17 @@ use crate::{
 /// How many tracks of a page are asked for at the catalogue at once.
 const ASKED_AT_ONCE: usize = 8;
 
-/// An upload, as its artist sees it.
+/// An upload, as the members of its artist see it.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct TrackStatus {
     #[schema(value_type = uuid::Uuid)]
     id: TrackId,
     state: UploadState,
     title: String,
+    /// The artist it was uploaded for.
+    #[schema(value_type = uuid::Uuid)]
+    artist_id: ArtistId,
+    /// Who made it, as listeners read it.
     artist: String,
     album: Option<String>,
     /// Why it is rejected or held.
@@ -51,6 +56,7 @@ impl From<Upload> for TrackStatus {
             id: upload.track,
             state: upload.state,
             title: upload.declared.title,
+            artist_id: upload.acts_for,
             artist: upload.declared.artist,
             album: upload.declared.album,
             reason: upload.reason,
@@ -61,7 +67,7 @@ impl From<Upload> for TrackStatus {
     }
 }
 
-/// How an upload stands. Another account's is not there.
+/// How an upload stands. One for an artist that the caller is no member of is not there.
 #[utoipa::path(
     get,
     path = "/v1/ingest/tracks/{id}",
@@ -70,13 +76,13 @@ impl From<Upload> for TrackStatus {
     responses(
         (status = 200, body = TrackStatus),
         (status = 401, description = "`session_missing`, `session_invalid`, `session_expired`"),
-        (status = 403, description = "`not_an_artist`"),
         (status = 404, description = "`no_such_track`"),
     ),
     security(("session" = []))
 )]
-pub(crate) async fn read(artist: Artist, State(app): State<Ingest>, Path(id): Path<TrackId>) -> Result<Json<TrackStatus>, Problem> {
-    let upload = store::of_track(&app.pool, artist.account, id).await?;
+pub(crate) async fn read(caller: Caller, State(app): State<Ingest>, Path(id): Path<TrackId>) -> Result<Json<TrackStatus>, Problem> {
+    let acting = app.acting(caller.account).await?;
+    let upload = store::of_track(&app.pool, &acting.artists(), id).await?;
     let upload = upload.ok_or_else(no_such_track)?;
     Ok(Json(current(&app, upload).await.into()))
 }
@@ -90,18 +96,21 @@ pub(crate) async fn read(artist: Artist, State(app): State<Ingest>, Path(id): Pa
     responses(
         (status = 204, description = "Nothing more becomes of it"),
         (status = 401, description = "`session_missing`, `session_invalid`, `session_expired`"),
-        (status = 403, description = "`not_an_artist`"),
+        (status = 403, description = "`needs_editor`"),
         (status = 404, description = "`no_such_track`"),
         (status = 409, description = "`not_under_way`: it is published or about to be, or it was rejected or is held"),
     ),
     security(("session" = []))
 )]
-pub(crate) async fn cancel(artist: Artist, State(app): State<Ingest>, Path(id): Path<TrackId>) -> Result<NoContent, Problem> {
-    if store::cancel(&app.pool, artist.account, id, app.clock.now()).await? {
-        tracing::info!(track = %id, "its artist cancels an upload");
+pub(crate) async fn cancel(caller: Caller, State(app): State<Ingest>, Path(id): Path<TrackId>) -> Result<NoContent, Problem> {
+    let acting = app.acting(caller.account).await?;
+    let theirs = async || -> Result<Upload, Problem> { store::of_track(&app.pool, &acting.artists(), id).await?.ok_or_else(no_such_track) };
+    acting.may(theirs().await?.acts_for, MemberRole::Editor)?;
+    if store::cancel(&app.pool, id, app.clock.now()).await? {
+        tracing::info!(track = %id, by = %caller.account, "its artist cancels an upload");
         return Ok(NoContent);
     }
-    let upload = store::of_track(&app.pool, artist.account, id).await?.ok_or_else(no_such_track)?;
+    let upload = theirs().await?;
     let stands = match upload.state {
         UploadState::TakenDown => return Ok(NoContent),
         UploadState::Pending | UploadState::Uploaded | UploadState::Processing => "being published",
@@ -111,15 +120,22 @@ pub(crate) async fn cancel(artist: Artist, State(app): State<Ingest>, Path(id): 
 }
 
 fn no_such_track() -> Problem {
-    Problem::not_found("no_such_track", "you have uploaded no such track")
+    Problem::not_found("no_such_track", "no artist that you act for has such a track")
 }
 
-/// The artist's own tracks, newest first.
+/// Which of the caller's artists.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Whose {
+    artist_id: Option<ArtistId>,
+}
+
+/// The tracks of the artists that the caller acts for, newest first.
 #[utoipa::path(
     get,
     path = "/v1/me/tracks",
     tag = "ingest",
     params(
+        ("artist_id" = Option<uuid::Uuid>, Query, description = "Of this artist alone"),
         ("limit" = Option<u32>, Query, description = "1 to 200, 50 when absent"),
         ("cursor" = Option<String>, Query, description = "`next_cursor` of the page before"),
     ),
@@ -127,12 +143,22 @@ fn no_such_track() -> Problem {
         (status = 200, body = Page<TrackStatus>),
         (status = 400, description = "`invalid_query`, `invalid_cursor`"),
         (status = 401, description = "`session_missing`, `session_invalid`, `session_expired`"),
-        (status = 403, description = "`not_an_artist`"),
+        (status = 403, description = "`not_a_member`"),
     ),
     security(("session" = []))
 )]
-pub(crate) async fn list(artist: Artist, State(app): State<Ingest>, paging: Paging) -> Result<Page<TrackStatus>, Problem> {
-    let uploads = store::of_owner(&app.pool, artist.account, paging.after()?, paging.rows()).await?;
+pub(crate) async fn list(
+    caller: Caller,
+    State(app): State<Ingest>,
+    Query(whose): Query<Whose>,
+    paging: Paging,
+) -> Result<Page<TrackStatus>, Problem> {
+    let acting = app.acting(caller.account).await?;
+    let artists = match whose.artist_id {
+        Some(artist) => vec![acting.may(artist, MemberRole::Viewer)?.artist_id],
+        None => acting.artists(),
+    };
+    let uploads = store::of_artists(&app.pool, &artists, paging.after()?, paging.rows()).await?;
     let page = Page::of(uploads, &paging, |upload| upload.track);
     let asked = futures::stream::iter(page.items).map(|upload| current(&app, upload)).buffered(ASKED_AT_ONCE);
     let items = asked.map(TrackStatus::from).collect().await;

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use axum::extract::State;
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use platform::{Artist, Created, Json, Problem, random_bytes};
+use platform::{Caller, Created, Json, Problem, random_bytes};
 use protocol::{TrackId, UnixMs, UploadId};
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -47,7 +47,8 @@ pub(crate) struct Place {
     expires_at: UnixMs,
 }
 
-/// Start an upload: a pending track and a place to put its bytes.
+/// Start an upload for an artist that one owns or edits: a pending track and a place to put its bytes. What it earns is the artist's: of its
+/// owners the one who is it longest is paid, whoever uploads, until a split says otherwise.
 #[utoipa::path(
     post,
     path = "/v1/ingest/upload",
@@ -58,18 +59,21 @@ pub(crate) struct Place {
         (status = 201, body = Begun),
         (status = 400, description = "`invalid_body`, with `errors`"),
         (status = 401, description = "`session_missing`, `session_invalid`, `session_expired`"),
-        (status = 403, description = "`not_an_artist`"),
+        (status = 403, description = "`not_an_artist`, `not_a_member`, `needs_editor`"),
+        (status = 422, description = "`artist_not_named`: the caller acts for several"),
     ),
     security(("session" = []))
 )]
-pub(crate) async fn create(artist: Artist, State(app): State<Ingest>, Json(new): Json<NewUpload>) -> Result<Created<Begun>, Problem> {
-    let declared = new.validate(&artist.name, app.upload_bytes_max).map_err(|wrong| {
+pub(crate) async fn create(caller: Caller, State(app): State<Ingest>, Json(new): Json<NewUpload>) -> Result<Created<Begun>, Problem> {
+    let acting = app.acting(caller.account).await?;
+    let acts_for = acting.uploads_for(new.artist_id)?;
+    let declared = new.validate(&acts_for.artist_name, app.upload_bytes_max).map_err(|wrong| {
         Problem::bad_request("invalid_body", "the upload cannot be taken as it is declared; see `errors`").with_errors(wrong)
     })?;
     let now = app.clock.now();
     let (upload, track) = (UploadId::v7(now, random_bytes()), TrackId::v7(now, random_bytes()));
     let place = place(&app, upload, &declared, now)?;
-    store::begin(&app.pool, upload, track, artist.account, &declared, now).await?;
+    store::begin(&app.pool, upload, track, caller.account, acts_for, &declared, now).await?;
     let track = PendingTrack { id: track, state: UploadState::Pending, title: declared.title };
     Ok(Created(Begun { track, upload: place }))
 }

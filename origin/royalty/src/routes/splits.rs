@@ -1,9 +1,13 @@
-//! `/v1/me/tracks/{id}/splits`: who shares what a track earns. Only the track's owner may say.
+//! `/v1/me/tracks/{id}/splits`: who shares what a track earns. The owners of its artist may say; what was earned is read by each payee alone,
+//! whoever acts for the artist.
 
 use std::collections::BTreeMap;
 
 use axum::extract::State;
-use platform::{Artist, Json, Path, Problem};
+use platform::{
+    Caller, Json, Path, Problem,
+    memberships::{MemberRole, NotAllowed, require},
+};
 use protocol::{AccountId, TrackId, UnixMs};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -12,10 +16,7 @@ use crate::{
     Royalty,
     error::RoyaltyError,
     settle::WHOLE,
-    store::{
-        plays,
-        splits::{self, Split},
-    },
+    store::splits::{self, Split},
 };
 
 const SHARES_MAX: usize = 100;
@@ -68,7 +69,7 @@ impl Splits {
     }
 }
 
-/// Set who shares what the track earns from an instant on.
+/// Set who shares what the track earns from an instant on. Owners of its artist may.
 #[utoipa::path(
     put,
     path = "/v1/me/tracks/{id}/splits",
@@ -79,23 +80,36 @@ impl Splits {
         (status = 200, body = Splits),
         (status = 400, description = "`invalid_body`"),
         (status = 401, description = "`session_missing`, `session_invalid`, `session_expired`"),
-        (status = 403, description = "`not_an_artist`"),
+        (status = 403, description = "`needs_owner`"),
         (status = 404, description = "`no_such_track`: there is none, or it is another's"),
         (status = 422, description = "`splits_do_not_add_up`, `bad_item`"),
     ),
     security(("session" = []))
 )]
 pub(crate) async fn put(
-    artist: Artist,
+    caller: Caller,
     State(royalty): State<Royalty>,
     Path(track): Path<TrackId>,
     Json(wanted): Json<Splits>,
 ) -> Result<Json<Splits>, Problem> {
-    if plays::owner_of(&royalty.pool, track).await? != Some(artist.account) {
-        return Err(RoyaltyError::NotFound("track").into());
-    }
+    may_split(&royalty, caller.account, track).await?;
     let split = wanted.validate(track)?;
-    splits::put(&royalty.pool, &split, artist.account, royalty.clock.now()).await?;
+    splits::put(&royalty.pool, &split, caller.account, royalty.clock.now()).await?;
     let shares = split.shares.iter().map(|(payee, basis_points)| Share { payee: *payee, basis_points: *basis_points }).collect();
     Ok(Json(Splits { effective_from: split.effective_from.rfc3339(), shares }))
+}
+
+/// Whether the caller has a say in the track's splits at this moment. A track of others is not there.
+async fn may_split(royalty: &Royalty, caller: AccountId, track: TrackId) -> Result<(), Problem> {
+    let not_there = || RoyaltyError::NotFound("track");
+    let say = splits::say(&royalty.pool, track).await?.ok_or_else(not_there)?;
+    let allowed = match say.acts_for {
+        Some(artist) => require(royalty.memberships.role(caller, artist).await?, MemberRole::Owner),
+        None if say.owner == caller => Ok(()),
+        None => Err(NotAllowed::NotAMember),
+    };
+    match allowed {
+        Err(NotAllowed::NotAMember) => Err(not_there().into()),
+        allowed => Ok(allowed?),
+    }
 }

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use platform::feed::OutboxEvent;
+use protocol::ArtistId;
 use sqlx::PgPool;
 
 const SOURCE: &str = "catalog";
@@ -28,10 +29,11 @@ pub async fn take(pool: &PgPool, events: &[OutboxEvent]) -> Result<(), sqlx::Err
     let tracks = || last.values().map(|event| (&event.track, event.seq));
     let mut tx = pool.begin().await?;
     sqlx::query(
-        "INSERT INTO royalty.tracks AS known (id, owner, title, artist_id, artist_name, album, isrc, state, seq)
-         SELECT id, owner, title, artist_id, artist_name, album, isrc, state, seq
-         FROM unnest($1::UUID[], $2::UUID[], $3::TEXT[], $4::UUID[], $5::TEXT[], $6::TEXT[], $7::TEXT[], $8::TEXT[], $9::BIGINT[])
-              AS track (id, owner, title, artist_id, artist_name, album, isrc, state, seq)
+        "INSERT INTO royalty.tracks AS known (id, owner, title, artist_id, artist_name, album, isrc, state, seq, acts_for)
+         SELECT id, owner, title, artist_id, artist_name, album, isrc, state, seq, acts_for
+         FROM unnest($1::UUID[], $2::UUID[], $3::TEXT[], $4::UUID[], $5::TEXT[], $6::TEXT[], $7::TEXT[], $8::TEXT[], $9::BIGINT[],
+                     $10::UUID[])
+              AS track (id, owner, title, artist_id, artist_name, album, isrc, state, seq, acts_for)
          ORDER BY id
          ON CONFLICT (id) DO UPDATE
          SET owner = excluded.owner,
@@ -41,7 +43,8 @@ pub async fn take(pool: &PgPool, events: &[OutboxEvent]) -> Result<(), sqlx::Err
              album = excluded.album,
              isrc = excluded.isrc,
              state = excluded.state,
-             seq = excluded.seq
+             seq = excluded.seq,
+             acts_for = excluded.acts_for
          WHERE known.seq < excluded.seq",
     )
     .bind(tracks().map(|(track, _)| track.id.uuid()).collect::<Vec<_>>())
@@ -53,6 +56,7 @@ pub async fn take(pool: &PgPool, events: &[OutboxEvent]) -> Result<(), sqlx::Err
     .bind(tracks().map(|(track, _)| track.isrc.clone()).collect::<Vec<_>>())
     .bind(tracks().map(|(track, _)| track.state.name().to_owned()).collect::<Vec<_>>())
     .bind(tracks().map(|(_, seq)| seq).collect::<Vec<_>>())
+    .bind(tracks().map(|(track, _)| track.acts_for.map(ArtistId::uuid)).collect::<Vec<_>>())
     .execute(&mut *tx)
     .await?;
     sqlx::query(

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use protocol::{AccountId, TrackId, UnixMs};
+use protocol::{AccountId, ArtistId, TrackId, UnixMs};
 use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
 
@@ -17,6 +17,25 @@ pub struct Split {
     pub effective_from: UnixMs,
     /// Payees and their basis points, in the order of the payees.
     pub shares: BTreeMap<AccountId, u32>,
+}
+
+/// Who has a say in a track's splits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Say {
+    /// Who is paid while there is no split.
+    pub owner: AccountId,
+    /// The artist whose owners decide; `owner` alone does when there is none.
+    pub acts_for: Option<ArtistId>,
+}
+
+/// Who has a say in the splits of `track`, if it is known.
+///
+/// # Errors
+/// Those of the database.
+pub async fn say(pool: &PgPool, track: TrackId) -> Result<Option<Say>, sqlx::Error> {
+    let row: Option<(Uuid, Option<Uuid>)> =
+        sqlx::query_as("SELECT owner, acts_for FROM royalty.tracks WHERE id = $1").bind(track.uuid()).fetch_optional(pool).await?;
+    Ok(row.map(|(owner, acts_for)| Say { owner: AccountId(owner), acts_for: acts_for.map(ArtistId) }))
 }
 
 /// Adds a split, unless it is the one that holds already.

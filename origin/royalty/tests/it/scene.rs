@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use platform::{
     AuthState, Clock, Keys,
     feed::{ArtistDoc, OutboxEvent, OutboxKind, TrackDoc, TrackState},
+    memberships::Memberships,
     testing::{self, TestDatabase},
 };
 use protocol::{
@@ -60,7 +61,9 @@ pub async fn scene() -> Scene {
     let pool = db.pool("royalty");
     let clock = Clock::fixed(NOW);
     let auth = AuthState { verifier: keys.session_verifier.clone(), clock: clock.clone() };
-    let royalty = Royalty::new(pool.clone(), keys.token.clone(), clock.clone(), auth, "EUR".parse().unwrap());
+    // Tracks of these tests act for no artist, so nobody is asked.
+    let memberships = Memberships::at("http://127.0.0.1:9").unwrap();
+    let royalty = Royalty::new(pool.clone(), keys.token.clone(), clock.clone(), auth, memberships, "EUR".parse().unwrap());
     let base = testing::serve_here("royalty", royalty::router(royalty)).await;
     Scene { db, pool, keys, clock, base, http: reqwest::Client::new() }
 }
@@ -163,6 +166,7 @@ impl Scene {
             genre: None,
             duration_ms: 200_000,
             owner,
+            acts_for: None,
             version: MediaVersion([9; 16]),
             state: TrackState::Published,
             territories: None,

@@ -20,6 +20,7 @@ fn event(seq: i64, track: u8, title: &str, artist: (u8, &str), album: Option<&st
         genre: None,
         duration_ms: 1000,
         owner: AccountId::v7(NOW, [9; 10]),
+        acts_for: None,
         version: MediaVersion([1; 16]),
         state,
         territories: None,
