@@ -40,6 +40,10 @@ ALTER TABLE ingest.uploads
 DROP INDEX ingest.uploads_of_owner;
 CREATE INDEX uploads_of_artist ON ingest.uploads (acts_for, track_id DESC);
 
+-- When the file that the artist sent was removed, once nobody needed it any more.
+ALTER TABLE ingest.uploads ADD COLUMN raw_removed_at_ms BIGINT;
+CREATE INDEX uploads_with_raw ON ingest.uploads (updated_at_ms) WHERE raw_removed_at_ms IS NULL AND state IN ('published', 'rejected', 'taken_down');
+
 -- NULL: its owner alone.
 ALTER TABLE catalog.tracks ADD COLUMN acts_for UUID;
 UPDATE catalog.tracks track SET acts_for = (SELECT upload.acts_for FROM ingest.uploads upload WHERE upload.track_id = track.id);

@@ -111,6 +111,7 @@ impl Ingest {
             folder: config.state.dir.join("ingest"),
             raw_bucket: self.raw_bucket.clone(),
             media_bucket: self.media_bucket.clone(),
+            raw_days_max: config.ingest.raw_days_max,
         })
     }
 }

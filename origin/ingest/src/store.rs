@@ -1,6 +1,8 @@
 //! The SQL of ingest: uploads and the jobs on them. Changes made by a worker name its fencing number, so that one whose lease has passed to
 //! another changes nothing.
 
+pub(crate) mod raw;
+
 use platform::{memberships::Membership, queue::Message};
 use protocol::{AccountId, ArtistId, MediaVersion, Territory, TrackId, UnixMs, UploadId};
 use sqlx::{FromRow, PgExecutor, PgPool};

@@ -254,3 +254,47 @@ async fn an_artist_cancels_what_is_not_published_yet_and_nothing_comes_of_it() {
     assert_eq!((refused.status, &refused.body["code"]), (StatusCode::CONFLICT, &json!("not_under_way")));
     worker.abort();
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn files_of_ended_uploads_are_removed_when_nobody_needs_them_any_more() {
+    let world = World::new().await;
+    let first = world.worker();
+    let published = world.upload(song(440, 2)).await;
+    world.until(&published, "published").await;
+    first.abort();
+    let cancel = async |begun: &Value| {
+        let track = begun["track"]["id"].as_str().unwrap().to_owned();
+        world.call(Method::DELETE, &format!("/v1/ingest/tracks/{track}"), account(1), None).await;
+        track
+    };
+    // Declared a little earlier, so that the janitor takes it alone: the sign that it has looked.
+    cancel(&world.declare(declaration(b"0123456789")).await).await;
+    world.clock.advance(10);
+    let bytes = song(220, 2);
+    let begun = world.declare(declaration(&bytes)).await;
+    assert_eq!(world.put(&begun, bytes).await, StatusCode::OK);
+    let cancelled = cancel(&begun).await;
+    let pending = world.declare(declaration(b"0123456789")).await["track"]["id"].as_str().unwrap().to_owned();
+
+    let cleared = async |after_ms: i64, until: &'static str| {
+        world.clock.advance(after_ms);
+        let janitor = world.worker();
+        wait_for(&world.owner(), until).await;
+        janitor.abort();
+        (world.has_raw(&published).await, world.has_raw(&cancelled).await)
+    };
+    let day_ms = 24 * 3_600_000;
+    let removed = cleared(day_ms - 5, "SELECT count(*) >= 1 FROM ingest.uploads WHERE raw_removed_at_ms IS NOT NULL").await;
+    assert_eq!(removed, (true, true), "a day has not passed for the second");
+    let removed = cleared(10, "SELECT count(*) >= 2 FROM ingest.uploads WHERE raw_removed_at_ms IS NOT NULL").await;
+    assert_eq!(removed, (true, false), "a day is for what was cancelled");
+    let removed = cleared(90 * day_ms, "SELECT count(*) >= 3 FROM ingest.uploads WHERE raw_removed_at_ms IS NOT NULL").await;
+    assert_eq!(removed, (false, false));
+    let state: String = sqlx::query_scalar("SELECT state FROM ingest.uploads WHERE track_id = $1::UUID AND raw_removed_at_ms IS NULL")
+        .bind(&pending)
+        .fetch_one(&world.owner())
+        .await
+        .unwrap();
+    assert_eq!(state, "pending", "what has not ended is not touched");
+    assert_eq!(world.sheet(&published).await.samples, 2 * 44_100, "what listeners hear stays");
+}

@@ -194,11 +194,14 @@ pub struct Ingest {
     pub upload_bytes_max: u64,
     /// The longest track taken, in milliseconds.
     pub duration_ms_max: u64,
+    /// Days that a file is kept after its upload has ended: published, rejected or taken down. 0: for ever, which a later encoding at other
+    /// qualities needs. That of a cancelled upload is kept for one.
+    pub raw_days_max: u32,
 }
 
 impl Default for Ingest {
     fn default() -> Self {
-        Self { workers: 1, ffmpeg: "ffmpeg".to_owned(), upload_bytes_max: 2_000_000_000, duration_ms_max: 4 * 3_600_000 }
+        Self { workers: 1, ffmpeg: "ffmpeg".to_owned(), upload_bytes_max: 2_000_000_000, duration_ms_max: 4 * 3_600_000, raw_days_max: 90 }
     }
 }
 

@@ -6,6 +6,7 @@
 
 pub(crate) mod event;
 mod folder;
+mod janitor;
 mod work;
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
@@ -38,7 +39,7 @@ const IDLE_MS: u64 = 200;
 const AWAY_MS: u64 = 2_000;
 /// The first wait before a failed job is tried again; it doubles.
 const RETRY_MS: i64 = 2_000;
-/// How often folders and uploads of dead workers are looked for.
+/// How often folders and uploads of dead workers are looked for, and files that are needed no more.
 const SWEEP_EVERY: Duration = Duration::from_secs(60);
 /// An upload whose message was given up this long ago is held.
 const ABANDONED_MS: i64 = 5 * 60_000;
@@ -55,6 +56,7 @@ pub struct Workers {
     pub(crate) folder: PathBuf,
     pub(crate) raw_bucket: String,
     pub(crate) media_bucket: String,
+    pub(crate) raw_days_max: u32,
 }
 
 /// What becomes of a message.
@@ -207,6 +209,11 @@ impl Workers {
                 Ok(0) => {}
                 Ok(uploads) => tracing::error!(uploads, "uploads are held: their workers died each time"),
                 Err(error) => tracing::warn!(%error, "abandoned uploads cannot be looked for"),
+            }
+            match self.clear_raw(now).await {
+                Ok(0) => {}
+                Ok(files) => tracing::info!(files, "removed files of uploads that ended"),
+                Err(error) => tracing::warn!(%error, "files that are needed no more cannot be looked for"),
             }
         }
     }
