@@ -6,6 +6,7 @@
 
 mod chaos;
 mod contract;
+mod members;
 mod money;
 mod playback;
 mod refusals;
@@ -46,6 +47,7 @@ async fn run(filter: Option<&str>) -> Result<Tally> {
                 check!(uploads::a_presigned_url_cannot_be_used_twice_or_for_other_bytes),
                 check!(uploads::a_presigned_url_ends_when_it_says),
                 check!(uploads::a_track_taken_down_stops_playing),
+                check!(members::members_do_what_their_role_says_until_they_are_removed),
                 check!(refusals::a_call_without_a_good_session_is_refused),
                 check!(refusals::a_spent_refresh_token_revokes_its_family),
                 check!(refusals::a_token_that_was_touched_opens_nothing),
