@@ -171,6 +171,26 @@ test("events are acknowledged when durable and reach the origin once, in one bat
   assert.ok(batch.posts[0].received_at_ms <= batch.frozen_at_ms);
 });
 
+test("each batch tells what its buffer has counted since its storage was made", async () => {
+  const { play: { ticket } } = await play();
+  const told = async (batches) => {
+    await until(() => gateway.batches.length === batches, "a batch");
+    const { posts, report } = gateway.batches.at(-1);
+    assert.deepEqual([report.since, report.posts_waiting, report.set_aside, report.hours.length], ["epoch", 0, [], 1]);
+    return { ...report.hours[0], events: posts.flatMap(({ events }) => events).length };
+  };
+  await post(ticket, [beat(0, 0, 0, "start"), beat(1, 0, 5_000)]);
+  const one = await told(1);
+  assert.equal(one.events, 2);
+  await post(ticket, [beat(0, 0, 0, "start"), beat(1, 0, 5_000)]);
+  await post(ticket, [beat(9, 9, 3), beat(1, 0, 6_000)]);
+  await post(ticket, [beat(2, 5_000, 6_000), beat(1, 0, 5_000), beat(3, 6_000, 6_000, "pause")]);
+  const two = await told(2);
+  const grown = Object.fromEntries(["offered", "refused", "duplicate", "stored", "frozen"].map((name) => [name, two[name] - one[name]]));
+  assert.deepEqual(grown, { offered: 7, refused: 2, duplicate: 3, stored: 2, frozen: 2 });
+  assert.equal(two.hour, one.hour);
+});
+
 test("a post that cannot be kept is refused whole", async () => {
   const { play: { ticket }, playlist_url } = await play();
   assert.deepEqual(code(await post("x", [])), [401, "ticket_invalid"]);

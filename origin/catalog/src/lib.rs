@@ -75,6 +75,7 @@ fn api_router() -> OpenApiRouter<Catalog> {
         .routes(routes!(routes::follows::follow, routes::follows::unfollow))
         .routes(routes!(routes::publications::create))
         .routes(routes!(routes::outbox::read))
+        .routes(routes!(routes::like_changes::read))
         .routes(routes!(routes::cards::read))
 }
 

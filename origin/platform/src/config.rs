@@ -12,6 +12,9 @@ use toml::{Table, Value};
 use crate::keys::{Keys, KeysError};
 
 mod merge;
+mod royalty;
+
+pub use self::royalty::{Cells, Intake, IntakeKind, Royalty};
 
 /// Everything a deployment can set. Every key but `database.url` has a default that suits one machine.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -35,6 +38,8 @@ pub struct Config {
     pub ingest: Ingest,
     /// Money.
     pub royalty: Royalty,
+    /// The activity lake.
+    pub lake: Lake,
 }
 
 /// `local` generates keys that are missing; `production` refuses to start without them.
@@ -70,6 +75,7 @@ pub struct Listen {
     pub search: String,
     pub recommend: String,
     pub royalty: String,
+    pub lake: String,
 }
 
 impl Default for Listen {
@@ -85,6 +91,7 @@ impl Default for Listen {
             search: at(7005),
             recommend: at(7006),
             royalty: at(7007),
+            lake: at(7008),
         }
     }
 }
@@ -141,6 +148,8 @@ pub struct Objects {
     pub raw_bucket: String,
     /// Where what listeners hear is kept.
     pub media_bucket: String,
+    /// Where the activity lake is.
+    pub lake_bucket: String,
 }
 
 impl Default for Objects {
@@ -150,6 +159,7 @@ impl Default for Objects {
             region: "us-east-1".to_owned(),
             raw_bucket: "raw".to_owned(),
             media_bucket: "media".to_owned(),
+            lake_bucket: "lake".to_owned(),
         }
     }
 }
@@ -205,17 +215,17 @@ impl Default for Ingest {
     }
 }
 
-/// `[royalty]`
+/// `[lake]`
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct Royalty {
-    /// The currency that revenue comes in, ISO 4217.
-    pub currency: String,
+pub struct Lake {
+    /// How often what happened is written, in milliseconds: the age of the newest row, and the number of small files, follow from it.
+    pub every_ms: u64,
 }
 
-impl Default for Royalty {
+impl Default for Lake {
     fn default() -> Self {
-        Self { currency: "EUR".to_owned() }
+        Self { every_ms: 10_000 }
     }
 }
 
@@ -332,6 +342,7 @@ impl Config {
             "search" => &self.listen.search,
             "recommend" => &self.listen.recommend,
             "royalty" => &self.listen.royalty,
+            "lake" => &self.listen.lake,
             _ => return Err(ConfigError::BadAddress(role.to_owned(), String::new())),
         })
     }
@@ -411,6 +422,23 @@ mod tests {
         let error = load(&[("ANTIPHON__LISTNE__GATEWAY", "x")], &[]).unwrap_err().to_string();
         assert!(error.contains("did you mean `listen.gateway`?"), "{error}");
         assert!(load(&[], &["ingest.workers=many"]).unwrap_err().to_string().contains("workers"));
+    }
+
+    #[test]
+    fn lists_and_sections_within_sections_are_set_like_anything_else() {
+        let config = load(
+            &[("ANTIPHON__ROYALTY__CELLS__OWN", "1, 3"), ("ANTIPHON__ROYALTY__INTAKE__KIND", "kafka")],
+            &["royalty.cells.count=4", "royalty.intake.brokers=10.0.0.1:9092,10.0.0.2:9092", "royalty.currency=USD"],
+        )
+        .unwrap();
+        assert_eq!((config.royalty.cells.count, config.royalty.cells.own.as_slice()), (4, [1, 3].as_slice()));
+        assert_eq!(config.royalty.intake.brokers, ["10.0.0.1:9092", "10.0.0.2:9092"]);
+        assert_eq!((config.royalty.intake.kind, config.royalty.currency.as_str()), (IntakeKind::Kafka, "USD"));
+        let shown: Config = toml::from_str(&config.to_toml()).unwrap();
+        assert_eq!(shown, config);
+        let error = load(&[], &["royalty.intake.partition=4"]).unwrap_err().to_string();
+        assert!(error.contains("did you mean `royalty.intake.partitions`?"), "{error}");
+        assert!(load(&[], &["royalty.cells.own=one"]).unwrap_err().to_string().contains("own"));
     }
 
     #[test]

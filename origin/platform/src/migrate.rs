@@ -5,7 +5,7 @@ use protocol::keys::derive_hex;
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection, migrate::Migrator};
 
 /// Roles with a login of their own.
-pub const ROLES: [&str; 7] = ["identity", "catalog", "ingest", "store", "search", "recommend", "royalty"];
+pub const ROLES: [&str; 8] = ["identity", "catalog", "ingest", "store", "search", "recommend", "royalty", "lake"];
 
 /// Serialises role making between migrators; the migrations themselves have sqlx's own lock.
 const ROLES_LOCK: i64 = 0x616e_7469_7068_6f6e;

@@ -10,6 +10,8 @@ use protocol::{
     MediaVersion, Plan, PlayId, Territory, TrackId, UnixMs,
     heartbeat::{Batch, Content, Event, SENDER_CHARS_MAX, StoredPost},
     keys::TokenKeys,
+    receipt::{self, Proven},
+    tally::{Hour, Report},
     token::{self, Claims, Pseudonym, Purpose, Refusal},
 };
 use serde::Serialize;
@@ -66,8 +68,8 @@ pub struct Quarantined {
     pub reason: &'static str,
     /// The play, when a good ticket names one.
     pub play: Option<PlayId>,
-    /// The month it is told under.
-    pub period: Period,
+    /// The hour it is told under.
+    pub hour: Hour,
     /// When it was received.
     pub received_at: UnixMs,
     /// The record as JSON.
@@ -83,8 +85,23 @@ pub struct Sorted {
     pub candidates: BTreeMap<EventName, Vec<Copy>>,
     /// The rest.
     pub quarantined: Vec<Quarantined>,
-    /// Records that came in, by the month they are told under: what the database holds the other counts against.
-    pub acked: BTreeMap<Period, i64>,
+    /// Records that came in, by the hour they are told under: what the database holds the other counts against.
+    pub acked: BTreeMap<Hour, i64>,
+    /// What the buffer says of itself.
+    pub report: Option<Report>,
+    /// What receipts prove of each play. All of them are among `plays`.
+    pub proven: BTreeMap<PlayId, Proven>,
+    /// How many receipts were echoed, and how many of them prove something.
+    pub receipts: ReceiptCounts,
+}
+
+/// What became of the receipts of a batch. A receipt is no record: one that proves nothing is dropped, and takes no event along.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct ReceiptCounts {
+    /// All of them.
+    pub echoed: i64,
+    /// Those that prove something of the play whose ticket they came with.
+    pub believed: i64,
 }
 
 #[derive(Serialize)]
@@ -111,10 +128,10 @@ pub fn check_name(batch: &Batch) -> Result<i64, RoyaltyError> {
 /// # Errors
 /// When `now` is not a time at which periods exist.
 pub fn sort(batch: &Batch, keys: &TokenKeys, now: UnixMs) -> Result<Sorted, RoyaltyError> {
-    let this_month = Period::of(now).map_err(|error| RoyaltyError::Invariant(error.to_string()))?;
-    let mut sorted = Sorted::default();
+    Period::of(now).map_err(|error| RoyaltyError::Invariant(error.to_string()))?;
+    let mut sorted = Sorted { report: batch.report.clone(), ..Sorted::default() };
     for post in &batch.posts {
-        sort_post(post, keys, now, this_month, &mut sorted);
+        sort_post(post, keys, now, &mut sorted);
     }
     for copies in sorted.candidates.values_mut() {
         copies.sort_by_key(|copy| (copy.received_at, copy.content));
@@ -122,23 +139,30 @@ pub fn sort(batch: &Batch, keys: &TokenKeys, now: UnixMs) -> Result<Sorted, Roya
     Ok(sorted)
 }
 
-fn sort_post(post: &StoredPost, keys: &TokenKeys, now: UnixMs, this_month: Period, sorted: &mut Sorted) {
+fn sort_post(post: &StoredPost, keys: &TokenKeys, now: UnixMs, sorted: &mut Sorted) {
     let received_at = post.received_at_ms;
     let claims = judge_post(post, keys, now, &sorted.plays);
     let play = claims.as_ref().ok().map(|claims| claims.play);
-    let period = play.map(PlayId::minted_at).or((received_at <= now.plus_ms(SKEW_MS)).then_some(received_at));
-    let period = period.and_then(|at| Period::of(at).ok()).unwrap_or(this_month);
+    let hour = claims.as_ref().map_or_else(|_| hour_of(post, now), |claims| Hour::of(claims.play.minted_at()));
     if !post.events.is_empty() {
-        *sorted.acked.entry(period).or_default() += i64::try_from(post.events.len()).unwrap_or(i64::MAX);
+        *sorted.acked.entry(hour).or_default() += i64::try_from(post.events.len()).unwrap_or(i64::MAX);
     }
+    sorted.receipts.echoed += i64::try_from(post.receipts.len()).unwrap_or(i64::MAX);
     let mut quarantine = |reason, event: &Event| {
         let record = Record { ticket: &post.ticket, sender: &post.sender, event };
         let record = serde_json::to_string(&record).unwrap_or_default();
-        sorted.quarantined.push(Quarantined { reason, play, period, received_at, record });
+        sorted.quarantined.push(Quarantined { reason, play, hour, received_at, record });
     };
     match claims {
         Err(reason) => post.events.iter().for_each(|event| quarantine(reason, event)),
         Ok(claims) => {
+            for text in post.receipts.iter().take(receipt::RECEIPTS_MAX) {
+                if let Ok(segment) = receipt::examine(keys, claims.play, text, received_at) {
+                    sorted.plays.entry(claims.play).or_insert_with(|| PlayClaims::of(&claims));
+                    sorted.proven.entry(claims.play).or_default().add(segment.start_ms, segment.end_ms);
+                    sorted.receipts.believed += 1;
+                }
+            }
             for event in &post.events {
                 if let Err((reason, _)) = event.check(claims.duration_ms) {
                     quarantine(reason, event);
@@ -150,6 +174,14 @@ fn sort_post(post: &StoredPost, keys: &TokenKeys, now: UnixMs, this_month: Perio
             }
         }
     }
+}
+
+/// The hour that the records of a refused post are told under, here and at every hop before: the one of its play, by the ticket's own word, for its
+/// tag may not hold because a key is missing; without a ticket, of the receipt, and of the present when that is no time either.
+fn hour_of(post: &StoredPost, now: UnixMs) -> Hour {
+    let in_a_period = |hour: &Hour| Period::of(hour.starts_at()).is_ok();
+    let received = Some(post.received_at_ms).filter(|at| *at <= now.plus_ms(SKEW_MS)).map(Hour::of);
+    Hour::of_ticket(&post.ticket).filter(in_a_period).or(received.filter(in_a_period)).unwrap_or(Hour::of(now))
 }
 
 /// The claims of a post, or why none of its events can count.
@@ -229,11 +261,12 @@ mod tests {
 
     fn post(ticket: &str, received_at: UnixMs, to_ms: u32) -> StoredPost {
         let event = Event { seq: 0, kind: EventKind::Progress, from_ms: 0, to_ms, muted: false, background: false, clock: None };
-        StoredPost { ticket: ticket.to_owned(), sender: "s".to_owned(), received_at_ms: received_at, events: vec![event] }
+        let (ticket, sender) = (ticket.to_owned(), "s".to_owned());
+        StoredPost { ticket, sender, received_at_ms: received_at, events: vec![event], receipts: Vec::new() }
     }
 
     fn sorted(posts: Vec<StoredPost>) -> Sorted {
-        let batch = Batch { buffer: "b-1".to_owned(), epoch: "e".to_owned(), number: 1, frozen_at_ms: NOW, posts };
+        let batch = Batch { buffer: "b-1".to_owned(), epoch: "e".to_owned(), number: 1, frozen_at_ms: NOW, posts, report: None };
         sort(&batch, &TokenKeys::parse(KEYS).unwrap(), NOW).unwrap()
     }
 

@@ -19,6 +19,15 @@ pub enum RoyaltyError {
         /// The batch.
         number: u64,
     },
+    /// The log in front of the merge does not take batches now.
+    #[error("batches cannot be kept now: {0}")]
+    IntakeAway(String),
+    /// A place before the first or behind the last record of a log.
+    #[error("the log has no such place")]
+    OutOfLog,
+    /// Another process read the log on.
+    #[error("another process merges {0} too: each cell belongs to one process")]
+    PlaceMoved(String),
     /// The cause was posted with other content.
     #[error("{cause} {id} was accepted with other content: use another source_id")]
     EntryConflict {
@@ -80,6 +89,11 @@ impl From<RoyaltyError> for Problem {
         match error {
             RoyaltyError::BadBatch(_) => Self::new(StatusCode::BAD_REQUEST, "bad_batch", detail),
             RoyaltyError::BatchConflict { .. } => Self::new(StatusCode::CONFLICT, "batch_conflict", detail),
+            RoyaltyError::IntakeAway(_) | RoyaltyError::OutOfLog | RoyaltyError::PlaceMoved(_) => {
+                tracing::warn!(%detail, "a batch is not taken");
+                let detail = "batches cannot be made durable now: keep the batch and send the same bytes again";
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, "intake_away", detail).retry_after(2)
+            }
             RoyaltyError::EntryConflict { .. } => Self::new(StatusCode::CONFLICT, "source_conflict", detail),
             RoyaltyError::BadItem { pointer, detail } => {
                 Self::new(StatusCode::UNPROCESSABLE_ENTITY, "bad_item", detail.clone()).with_errors(vec![(pointer, detail)])
@@ -89,7 +103,12 @@ impl From<RoyaltyError> for Problem {
             RoyaltyError::OtherCurrency { .. } => Self::new(StatusCode::UNPROCESSABLE_ENTITY, "currency_not_supported", detail),
             RoyaltyError::SplitsDoNotAddUp(_) => Self::new(StatusCode::UNPROCESSABLE_ENTITY, "splits_do_not_add_up", detail),
             RoyaltyError::NotFound(what) => {
-                Self::new(StatusCode::NOT_FOUND, if what == "track" { "no_such_track" } else { "no_such_statement" }, detail)
+                let code = match what {
+                    "track" => "no_such_track",
+                    "record" => "no_such_record",
+                    _ => "no_such_statement",
+                };
+                Self::new(StatusCode::NOT_FOUND, code, detail)
             }
             RoyaltyError::Invariant(_) => {
                 tracing::error!(%detail, "refused to write");

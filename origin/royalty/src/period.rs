@@ -4,7 +4,7 @@
 use std::{fmt, str::FromStr};
 
 use jiff::{civil, tz::TimeZone};
-use protocol::UnixMs;
+use protocol::{UnixMs, tally::Hour};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -41,6 +41,12 @@ impl Period {
     pub fn ends_at(self) -> UnixMs {
         let next = if self.month == 12 { Self { year: self.year + 1, month: 1 } } else { Self { month: self.month + 1, ..self } };
         next.starts_at()
+    }
+
+    /// The hours of the period, as a half-open range.
+    #[must_use]
+    pub fn hours(self) -> (Hour, Hour) {
+        (Hour::of(self.starts_at()), Hour::of(self.ends_at()))
     }
 
     /// The plays of the period, as a half-open range of UUIDs.

@@ -4,7 +4,12 @@
 //! A settlement is its period's closing. A listen that becomes valid later than that is not lost: the next settlement takes it.
 //! Asked again, the stored settlement is the answer and nothing is posted.
 
-use protocol::{UnixMs, keys::TokenKeys, listen::RULE_VERSION, token::Pseudonym};
+use protocol::{
+    UnixMs,
+    keys::TokenKeys,
+    listen::{RULE_VERSION, Uncorroborated},
+    token::Pseudonym,
+};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use sqlx::{PgConnection, PgPool};
@@ -73,8 +78,14 @@ pub struct Settlement {
 ///
 /// # Errors
 /// [`RoyaltyError::SettledOtherwise`] when another model posted; otherwise the database, and nothing is written.
-pub async fn settle(pool: &PgPool, keys: &TokenKeys, request: SettleRequest, now: UnixMs) -> Result<Settlement, RoyaltyError> {
-    fold::finish(pool, now).await?;
+pub async fn settle(
+    pool: &PgPool,
+    keys: &TokenKeys,
+    uncorroborated: Uncorroborated,
+    request: SettleRequest,
+    now: UnixMs,
+) -> Result<Settlement, RoyaltyError> {
+    fold::finish(pool, uncorroborated, now).await?;
     let mut tx = pool.begin().await?;
     lock_alone(&mut tx).await?;
     let known = store::of_period(&mut tx, request.period, request.currency).await?;

@@ -36,6 +36,7 @@ const FIXED: &[(&str, u16)] = &[
     ("search", 7005),
     ("recommend", 7006),
     ("royalty", 7007),
+    ("lake", 7008),
     // Not 5432: a PostgreSQL of the system's may be there.
     ("postgres", 15432),
 ];

@@ -103,6 +103,6 @@ pub(crate) async fn like(caller: Caller, State(catalog): State<Catalog>, Path(tr
     security(("session" = []))
 )]
 pub(crate) async fn unlike(caller: Caller, State(catalog): State<Catalog>, Path(track): Path<TrackId>) -> Result<NoContent, Problem> {
-    affinity::unlike(&catalog.pool, caller.account, track).await?;
+    affinity::unlike(&catalog.pool, caller.account, track, catalog.clock.now()).await?;
     Ok(NoContent)
 }

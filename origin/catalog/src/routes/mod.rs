@@ -2,6 +2,7 @@
 
 pub(crate) mod cards;
 pub(crate) mod follows;
+pub(crate) mod like_changes;
 pub(crate) mod likes;
 pub(crate) mod outbox;
 pub(crate) mod publications;

@@ -30,6 +30,10 @@ pub(crate) async fn like(db: &PgPool, account: AccountId, track: TrackId, now: U
              INSERT INTO catalog.counter_changes (kind, subject, delta)
              SELECT 'track_likes', track_id, 1
                FROM liked
+         ), told AS (
+             INSERT INTO catalog.like_changes (account_id, track_id, liked, happened_at_ms)
+             SELECT $1, track_id, TRUE, $3
+               FROM liked
          )
          SELECT EXISTS (SELECT FROM target)",
     )
@@ -42,13 +46,17 @@ pub(crate) async fn like(db: &PgPool, account: AccountId, track: TrackId, now: U
 }
 
 /// Takes a like back; also of a track that has been taken down.
-pub(crate) async fn unlike(db: &PgPool, account: AccountId, track: TrackId) -> sqlx::Result<()> {
+pub(crate) async fn unlike(db: &PgPool, account: AccountId, track: TrackId, now: UnixMs) -> sqlx::Result<()> {
     sqlx::query(
         "WITH unliked AS (
              DELETE FROM catalog.likes
               WHERE account_id = $1
                 AND track_id = $2
              RETURNING track_id
+         ), told AS (
+             INSERT INTO catalog.like_changes (account_id, track_id, liked, happened_at_ms)
+             SELECT $1, track_id, FALSE, $3
+               FROM unliked
          )
          INSERT INTO catalog.counter_changes (kind, subject, delta)
          SELECT 'track_likes', track_id, -1
@@ -56,6 +64,7 @@ pub(crate) async fn unlike(db: &PgPool, account: AccountId, track: TrackId) -> s
     )
     .bind(account.uuid())
     .bind(track.uuid())
+    .bind(now.0)
     .execute(db)
     .await?;
     Ok(())

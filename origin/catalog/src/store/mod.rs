@@ -2,6 +2,7 @@
 
 pub(crate) mod affinity;
 pub(crate) mod counters;
+pub(crate) mod like_changes;
 pub(crate) mod outbox;
 pub(crate) mod publish;
 pub(crate) mod take_down;

@@ -24,14 +24,32 @@ pub(super) fn set(into: &mut Table, known: &Table, key: &str, text: &str, source
         Value::Integer(_) => text.parse().map(Value::Integer).unwrap_or_else(|_| Value::String(text.to_owned())),
         Value::Float(_) => text.parse().map(Value::Float).unwrap_or_else(|_| Value::String(text.to_owned())),
         Value::Boolean(_) => text.parse().map(Value::Boolean).unwrap_or_else(|_| Value::String(text.to_owned())),
+        Value::Array(items) => Value::Array(list(items.first(), text)),
         _ => Value::String(text.to_owned()),
     };
-    let (section, name) = key.split_once('.').unwrap_or(("", key));
-    let section = into.entry(section).or_insert_with(|| Value::Table(Table::new()));
-    if let Value::Table(section) = section {
-        section.insert(name.to_owned(), value);
+    let (sections, name) = key.rsplit_once('.').unwrap_or(("", key));
+    let mut section = into;
+    for part in sections.split('.') {
+        // A file may have put something else where a section belongs; what is set wins, and the file's own mistake is told apart.
+        let inner = section.entry(part).or_insert_with(|| Value::Table(Table::new()));
+        if !inner.is_table() {
+            *inner = Value::Table(Table::new());
+        }
+        let Value::Table(inner) = inner else { return Ok(()) };
+        section = inner;
     }
+    section.insert(name.to_owned(), value);
     Ok(())
+}
+
+/// Items between commas, numbers where the default's are.
+fn list(default: Option<&Value>, text: &str) -> Vec<Value> {
+    let items = text.split(',').map(str::trim).filter(|item| !item.is_empty());
+    let number = |item: &str| match default {
+        Some(Value::Integer(_)) => item.parse().ok().map(Value::Integer),
+        _ => None,
+    };
+    items.map(|item| number(item).unwrap_or_else(|| Value::String(item.to_owned()))).collect()
 }
 
 fn find<'a>(table: &'a Table, path: &str) -> Option<&'a Value> {

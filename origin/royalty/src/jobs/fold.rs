@@ -1,14 +1,17 @@
 //! Applies the listen rule ([`protocol::listen`]) to accounts whose events have changed. Work comes from `royalty.dirty_accounts`,
 //! which a merge fills; the verdicts go to `royalty.plays`.
 //!
-//! One account is one transaction. A merge of the same account waits for it and it never waits for a merge, so a fold sees every
-//! batch whole or not at all.
+//! Some accounts are one transaction, because a commit waits for the disk whatever it holds. A merge of one of them waits for it and it
+//! never waits for a merge, so a fold sees every batch whole or not at all.
 
 use std::{sync::Arc, time::Duration};
 
 use platform::{Clock, Shutdown};
-use protocol::{UnixMs, listen};
-use sqlx::{PgPool, Postgres, Transaction};
+use protocol::{
+    UnixMs,
+    listen::{self, Uncorroborated},
+};
+use sqlx::{PgConnection, PgPool};
 use tokio::sync::Notify;
 
 use crate::{
@@ -19,14 +22,21 @@ use crate::{
 /// Wakes the fold when nothing else does, such as after a merge by another process.
 const TICK: Duration = Duration::from_secs(1);
 
-/// Folds one account; false when none waits.
+/// So many accounts are folded in one transaction. A merge of one of them waits for all, which takes some tens of milliseconds.
+const ACCOUNTS_PER_STEP: i64 = 64;
+
+/// Folds the accounts that have waited longest; false when none waits.
 ///
 /// # Errors
 /// Those of the database.
-pub async fn step(pool: &PgPool, now: UnixMs) -> Result<bool, RoyaltyError> {
+pub async fn step(pool: &PgPool, uncorroborated: Uncorroborated, now: UnixMs) -> Result<bool, RoyaltyError> {
     let mut tx = pool.begin().await?;
-    let Some(dirty) = plays::take_dirty(&mut tx).await? else { return Ok(false) };
-    fold(tx, dirty, now).await?;
+    let accounts = plays::take_dirty(&mut tx, ACCOUNTS_PER_STEP).await?;
+    if accounts.is_empty() {
+        return Ok(false);
+    }
+    fold(&mut tx, &accounts, uncorroborated, now).await?;
+    tx.commit().await?;
     Ok(true)
 }
 
@@ -34,29 +44,45 @@ pub async fn step(pool: &PgPool, now: UnixMs) -> Result<bool, RoyaltyError> {
 ///
 /// # Errors
 /// Those of the database.
-pub async fn finish(pool: &PgPool, now: UnixMs) -> Result<(), RoyaltyError> {
+pub async fn finish(pool: &PgPool, uncorroborated: Uncorroborated, now: UnixMs) -> Result<(), RoyaltyError> {
     while plays::is_dirty(pool, now).await? {
         let mut tx = pool.begin().await?;
         if let Some(dirty) = plays::await_dirty(&mut tx, now).await? {
-            fold(tx, dirty, now).await?;
+            fold(&mut tx, &[dirty], uncorroborated, now).await?;
+            tx.commit().await?;
         }
     }
     Ok(())
 }
 
-async fn fold(mut tx: Transaction<'_, Postgres>, dirty: Dirty, now: UnixMs) -> Result<(), RoyaltyError> {
-    let evidence = plays::evidence(&mut tx, dirty).await?;
-    plays::store(&mut tx, &listen::fold(&evidence), now).await?;
-    plays::clear_dirty(&mut tx, dirty).await?;
-    tx.commit().await?;
+async fn fold(
+    tx: &mut PgConnection,
+    accounts: &[Dirty],
+    uncorroborated: Uncorroborated,
+    now: UnixMs,
+) -> Result<(), RoyaltyError> {
+    let mut listens = Vec::new();
+    // Plays compete within their account alone.
+    for account in plays::evidence(tx, accounts).await? {
+        listens.extend(listen::fold(&account, uncorroborated));
+    }
+    plays::store(tx, &listens, now).await?;
+    plays::clear_dirty(tx, accounts).await?;
     Ok(())
 }
 
-/// Folds whenever there is something to fold.
-pub async fn run(pool: PgPool, clock: Clock, merged: Arc<Notify>, shutdown: Shutdown) {
-    let mut failing = false;
+/// Folds whenever there is something to fold; at first what was judged under another policy.
+pub async fn run(pool: PgPool, uncorroborated: Uncorroborated, clock: Clock, merged: Arc<Notify>, shutdown: Shutdown) {
+    let (mut failing, mut judged_again) = (false, false);
     while !shutdown.is_requested() {
-        match drain_until(&pool, &clock, &shutdown).await {
+        let worked = async {
+            if !judged_again {
+                plays::judge_again(&pool, uncorroborated, clock.now()).await?;
+                judged_again = true;
+            }
+            drain_until(&pool, uncorroborated, &clock, &shutdown).await
+        };
+        match worked.await {
             Ok(()) => failing = false,
             Err(error) if !failing => {
                 tracing::warn!(%error, "folding listens does not work; trying on");
@@ -72,7 +98,7 @@ pub async fn run(pool: PgPool, clock: Clock, merged: Arc<Notify>, shutdown: Shut
     }
 }
 
-async fn drain_until(pool: &PgPool, clock: &Clock, shutdown: &Shutdown) -> Result<(), RoyaltyError> {
-    while !shutdown.is_requested() && step(pool, clock.now()).await? {}
+async fn drain_until(pool: &PgPool, uncorroborated: Uncorroborated, clock: &Clock, shutdown: &Shutdown) -> Result<(), RoyaltyError> {
+    while !shutdown.is_requested() && step(pool, uncorroborated, clock.now()).await? {}
     Ok(())
 }

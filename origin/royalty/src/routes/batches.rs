@@ -2,49 +2,32 @@
 
 use axum::{body::Bytes, extract::State};
 use platform::{Json, Problem};
-use protocol::heartbeat::Batch;
-use serde::Serialize;
-use utoipa::ToSchema;
 
 use crate::{
-    Royalty, collector,
-    store::merge::{self, BatchKey, Outcome, Tally},
+    Royalty,
+    intake::{Accepted, Frozen},
 };
 
 /// Bytes of a batch. A buffer freezes far less; this only bounds memory.
 pub(crate) const BATCH_BYTES_MAX: usize = 16 << 20;
+/// Batches whose bytes are held at a time; others wait before their bodies are read.
+pub(crate) const BATCHES_MAX: usize = 32;
 
-/// What became of a batch. Sent only after the commit: the buffer may forget it.
-#[derive(Debug, Serialize, ToSchema)]
-pub(crate) struct Merged {
-    outcome: Outcome,
-    #[serde(flatten)]
-    tally: Tally,
-}
-
-/// Merge a frozen batch. The same bytes again change nothing and answer `already_merged`.
+/// Take a frozen batch. Answered when it is durable, so that the buffer may forget it: merged, or queued for the merge. The same bytes again change nothing.
 #[utoipa::path(
     post,
     path = "/internal/batches",
     tag = "internal",
     request_body(content_type = "application/json", description = "A frozen batch (`protocol::heartbeat::Batch`)", content = Object),
     responses(
-        (status = 200, body = Merged),
+        (status = 200, body = Accepted, description = "`merged` or `already_merged` with what became of the records, or `queued`"),
         (status = 400, description = "`invalid_body`, `bad_batch`"),
         (status = 409, description = "`batch_conflict`: the batch was merged with other bytes"),
-        (status = 503, description = "Nothing was merged; send the same bytes again"),
+        (status = 503, description = "`unavailable`, `intake_away`: it may not be durable; send the same bytes again"),
     )
 )]
-pub(crate) async fn merge(State(royalty): State<Royalty>, body: Bytes) -> Result<Json<Merged>, Problem> {
-    let batch: Batch = platform::json::parse(&body)?;
-    let number = collector::check_name(&batch)?;
-    let now = royalty.clock.now();
-    let sorted = collector::sort(&batch, &royalty.keys, now)?;
-    let key = BatchKey { sha256: Batch::digest(&body), buffer: batch.buffer, epoch: batch.epoch, number, frozen_at: batch.frozen_at_ms };
-    let (outcome, tally) = merge::merge(&royalty.pool, &royalty.partitions, &key, sorted, now).await?;
-    royalty.merged.notify_one();
-    if tally.quarantined > 0 && outcome == Outcome::Merged {
-        tracing::warn!(buffer = key.buffer, number, quarantined = tally.quarantined, "records were quarantined");
-    }
-    Ok(Json(Merged { outcome, tally }))
+pub(crate) async fn merge(State(royalty): State<Royalty>, body: Bytes) -> Result<Json<Accepted>, Problem> {
+    let batch = platform::json::parse(&body)?;
+    let frozen = Frozen::new(body, batch, String::new())?;
+    Ok(Json(royalty.intake.accept(frozen).await?))
 }

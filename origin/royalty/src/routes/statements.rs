@@ -12,7 +12,7 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use crate::{
-    Royalty,
+    Royalty, dsr,
     error::RoyaltyError,
     money::{self, Currency, Money},
     settle::Payee,
@@ -139,14 +139,15 @@ pub(crate) async fn list(caller: Caller, State(royalty): State<Royalty>, paging:
     Ok(Page::of(items, &paging, |item: &StatementItem| item.id))
 }
 
-/// A statement of the caller, track by track; as CSV with the suffix `.csv` or `Accept: text/csv`.
+/// A statement of the caller, track by track; as CSV with the suffix `.csv` or `Accept: text/csv`, and laid out after DDEX's flat files for royalty
+/// reporting with `.tsv` or `Accept: text/tab-separated-values`.
 #[utoipa::path(
     get,
     path = "/v1/royalties/statements/{id}",
     tag = "royalties",
-    params(("id" = String, Path, description = "The statement, or the statement and `.csv`")),
+    params(("id" = String, Path, description = "The statement, or the statement and `.csv` or `.tsv`")),
     responses(
-        (status = 200, content((Statement = "application/json"), (String = "text/csv"))),
+        (status = 200, content((Statement = "application/json"), (String = "text/csv"), (String = "text/tab-separated-values"))),
         (status = 401, description = "`session_missing`, `session_invalid`, `session_expired`"),
         (status = 404, description = "`no_such_statement`: there is none, or it is another's"),
     ),
@@ -158,21 +159,56 @@ pub(crate) async fn read(
     Path(name): Path<String>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let (id, suffixed) = name.strip_suffix(".csv").map_or((name.as_str(), false), |id| (id, true));
+    let (id, form) = Form::of(&name, headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default());
     let id = Uuid::try_parse(id).map_err(|_| RoyaltyError::NotFound("statement"))?;
     let row = statements::one(&royalty.pool, caller.account, id).await?;
     let lines = statements::lines(&royalty.pool, id).await?;
-    let accept = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
-    if suffixed || accept.starts_with("text/csv") {
-        let disposition = format!("attachment; filename=\"statement-{}-{id}.csv\"", row.period);
-        let headers = [(header::CONTENT_TYPE, "text/csv; charset=utf-8".to_owned()), (header::CONTENT_DISPOSITION, disposition)];
-        return Ok((headers, csv(&row, &lines)).into_response());
+    match form {
+        Form::Csv => return Ok(file(&form, &format!("statement-{}-{id}.csv", row.period), csv(&row, &lines))),
+        Form::Tsv => return Ok(file(&form, &dsr::file_name(&row, caller.account), dsr::file(&row, &lines, caller.account))),
+        Form::Json => {}
     }
     let line = |line: LineRow| {
         Ok(StatementLine { track: line.track, isrc: line.isrc, listens: line.listens, amount: money_in(&row, line.micros)? })
     };
     let lines = lines.into_iter().map(line).collect::<Result<_, RoyaltyError>>()?;
     Ok(Json(Statement { head: item(&row)?, lines }).into_response())
+}
+
+/// How a statement is wanted.
+enum Form {
+    Json,
+    Csv,
+    Tsv,
+}
+
+impl Form {
+    /// The statement's name without its suffix, and the form: the suffix decides, else what is accepted first.
+    fn of<'a>(name: &'a str, accept: &str) -> (&'a str, Self) {
+        let suffixed = |suffix, form| name.strip_suffix(suffix).map(|id| (id, form));
+        suffixed(".csv", Self::Csv).or_else(|| suffixed(".tsv", Self::Tsv)).unwrap_or_else(|| {
+            let media_type = accept.split([',', ';']).next().unwrap_or_default().trim();
+            let form = match media_type {
+                "text/csv" => Self::Csv,
+                "text/tab-separated-values" => Self::Tsv,
+                _ => Self::Json,
+            };
+            (name, form)
+        })
+    }
+
+    const fn content_type(&self) -> &'static str {
+        match self {
+            Self::Json => "application/json",
+            Self::Csv => "text/csv; charset=utf-8",
+            Self::Tsv => "text/tab-separated-values; charset=utf-8",
+        }
+    }
+}
+
+fn file(form: &Form, name: &str, text: String) -> Response {
+    let disposition = format!("attachment; filename=\"{name}\"");
+    ([(header::CONTENT_TYPE, form.content_type().to_owned()), (header::CONTENT_DISPOSITION, disposition)], text).into_response()
 }
 
 /// Proof that a statement of the caller is in its settlement.

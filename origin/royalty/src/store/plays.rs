@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use protocol::{
-    AccountId, ArtistId, PlayId, TrackId, UnixMs,
+    ArtistId, PlayId, TrackId, UnixMs,
     heartbeat::EventKind,
-    listen::{Heard, Listen, ListenState, PlayEvidence, RULE_VERSION},
+    listen::{Heard, Listen, ListenState, PlayEvidence, RULE_VERSION, Uncorroborated},
     token::Pseudonym,
 };
 use serde::Serialize;
@@ -26,17 +26,18 @@ pub struct Dirty {
     latest: Uuid,
 }
 
-/// Takes the account that has waited longest and that nobody else works on. It stays locked until the transaction ends.
+/// Takes the accounts, `at_most` so many, that have waited longest and that nobody else works on. They stay locked until the transaction ends.
 ///
 /// # Errors
 /// Those of the database.
-pub async fn take_dirty(tx: &mut PgConnection) -> Result<Option<Dirty>, sqlx::Error> {
+pub async fn take_dirty(tx: &mut PgConnection, at_most: i64) -> Result<Vec<Dirty>, sqlx::Error> {
     sqlx::query_as(
         "SELECT pseudonym, earliest, latest FROM royalty.dirty_accounts
-         ORDER BY since_ms, pseudonym LIMIT 1
+         ORDER BY since_ms, pseudonym LIMIT $1
          FOR UPDATE SKIP LOCKED",
     )
-    .fetch_optional(tx)
+    .bind(at_most)
+    .fetch_all(tx)
     .await
 }
 
@@ -65,42 +66,82 @@ pub async fn is_dirty(pool: &PgPool, until: UnixMs) -> Result<bool, sqlx::Error>
     sqlx::query_scalar("SELECT EXISTS (SELECT FROM royalty.dirty_accounts WHERE since_ms <= $1)").bind(until.0).fetch_one(pool).await
 }
 
-/// The account is as folded as its events.
+/// Has the plays judged again that another policy on uncorroborated listens decided otherwise.
 ///
 /// # Errors
 /// Those of the database.
-pub async fn clear_dirty(tx: &mut PgConnection, dirty: Dirty) -> Result<(), sqlx::Error> {
-    sqlx::query("DELETE FROM royalty.dirty_accounts WHERE pseudonym = $1").bind(dirty.pseudonym).execute(tx).await?;
+pub async fn judge_again(pool: &PgPool, uncorroborated: Uncorroborated, now: UnixMs) -> Result<(), sqlx::Error> {
+    let otherwise = match uncorroborated {
+        Uncorroborated::Count => {
+            "INSERT INTO royalty.dirty_accounts AS dirty (pseudonym, earliest, latest, since_ms)
+             SELECT pseudonym, min(play::TEXT)::UUID, max(play::TEXT)::UUID, $1 FROM royalty.plays
+             WHERE state = 'void' AND reason = 'uncorroborated'
+             GROUP BY pseudonym ORDER BY pseudonym
+             ON CONFLICT (pseudonym) DO UPDATE
+             SET earliest = least(dirty.earliest, excluded.earliest), latest = greatest(dirty.latest, excluded.latest)"
+        }
+        Uncorroborated::Void => {
+            "INSERT INTO royalty.dirty_accounts AS dirty (pseudonym, earliest, latest, since_ms)
+             SELECT pseudonym, min(play::TEXT)::UUID, max(play::TEXT)::UUID, $1 FROM royalty.plays
+             WHERE state = 'provisional' AND NOT corroborated
+             GROUP BY pseudonym ORDER BY pseudonym
+             ON CONFLICT (pseudonym) DO UPDATE
+             SET earliest = least(dirty.earliest, excluded.earliest), latest = greatest(dirty.latest, excluded.latest)"
+        }
+    };
+    sqlx::query(otherwise).bind(now.0).execute(pool).await?;
+    Ok(())
+}
+
+/// The accounts are as folded as their events.
+///
+/// # Errors
+/// Those of the database.
+pub async fn clear_dirty(tx: &mut PgConnection, accounts: &[Dirty]) -> Result<(), sqlx::Error> {
+    let accounts: Vec<Uuid> = accounts.iter().map(|dirty| dirty.pseudonym).collect();
+    sqlx::query("DELETE FROM royalty.dirty_accounts WHERE pseudonym = ANY ($1)").bind(accounts).execute(tx).await?;
     Ok(())
 }
 
 #[derive(sqlx::FromRow)]
 struct PlayRow {
+    pseudonym: Uuid,
     play: Uuid,
     duration_ms: i64,
     minted_at_ms: i64,
     last_received_at_ms: i64,
+    proven_from_ms: Vec<i64>,
+    proven_to_ms: Vec<i64>,
 }
 
-/// The plays of the account that a change of `dirty` can reach, locked in the order of their ids, with all their events.
+/// The plays that a change of `accounts` can reach, account by account, with all their events; locked in the order of their ids, which is
+/// the order of everybody who locks plays of several accounts, so that nobody waits in a circle.
 ///
-/// A play competes with those whose times touch its own, and those with others: the set is widened until it touches nothing else.
+/// A play competes with those of its account whose times touch its own, and those with others: the set is widened until it touches nothing
+/// else. It is one set for all accounts, so that a query serves them all; what it holds beyond need touches nothing and changes no verdict.
 /// A play takes events for [`PLAY_LIFE_MS`] at most, which bounds every look back.
 ///
 /// # Errors
 /// Those of the database.
-pub async fn evidence(tx: &mut PgConnection, dirty: Dirty) -> Result<Vec<PlayEvidence>, RoyaltyError> {
-    let mut low = PlayId(dirty.earliest).minted_at();
-    let mut high = PlayId(dirty.latest).minted_at();
+pub async fn evidence(tx: &mut PgConnection, accounts: &[Dirty]) -> Result<Vec<Vec<PlayEvidence>>, RoyaltyError> {
+    let pseudonyms: Vec<Uuid> = accounts.iter().map(|dirty| dirty.pseudonym).collect();
+    let minted = |play: Uuid| PlayId(play).minted_at();
+    let (Some(mut low), Some(mut high)) =
+        (accounts.iter().map(|dirty| minted(dirty.earliest)).min(), accounts.iter().map(|dirty| minted(dirty.latest)).max())
+    else {
+        return Ok(Vec::new());
+    };
     let plays = loop {
         let plays: Vec<PlayRow> = sqlx::query_as(
-            "SELECT play, duration_ms, minted_at_ms, last_received_at_ms
+            "SELECT pseudonym, play, duration_ms, minted_at_ms, last_received_at_ms,
+                    ARRAY(SELECT lower(part) FROM unnest(proven) AS part ORDER BY part) AS proven_from_ms,
+                    ARRAY(SELECT upper(part) FROM unnest(proven) AS part ORDER BY part) AS proven_to_ms
              FROM royalty.plays
-             WHERE pseudonym = $1 AND play >= $2 AND play < $3 AND last_received_at_ms >= $4
+             WHERE pseudonym = ANY ($1) AND play >= $2 AND play < $3 AND last_received_at_ms >= $4
              ORDER BY play
              FOR UPDATE",
         )
-        .bind(dirty.pseudonym)
+        .bind(&pseudonyms)
         .bind(play_floor(low.plus_ms(-PLAY_LIFE_MS - APART_MS)))
         .bind(play_floor(high.plus_ms(APART_MS + 1)))
         .bind(low.plus_ms(-APART_MS).0)
@@ -114,13 +155,17 @@ pub async fn evidence(tx: &mut PgConnection, dirty: Dirty) -> Result<Vec<PlayEvi
         (low, high) = (earliest, latest);
     };
     let mut events = events_of(tx, &plays).await?;
-    plays
-        .into_iter()
-        .map(|row| {
-            let duration_ms = narrow(row.duration_ms)?;
-            Ok(PlayEvidence { play: PlayId(row.play), duration_ms, events: events.remove(&row.play).unwrap_or_default() })
-        })
-        .collect()
+    let mut by_account: BTreeMap<Uuid, Vec<PlayEvidence>> = BTreeMap::new();
+    for row in plays {
+        let proven = row.proven_from_ms.iter().zip(&row.proven_to_ms).map(|(from, to)| Ok((narrow(*from)?, narrow(*to)?)));
+        by_account.entry(row.pseudonym).or_default().push(PlayEvidence {
+            play: PlayId(row.play),
+            duration_ms: narrow(row.duration_ms)?,
+            events: events.remove(&row.play).unwrap_or_default(),
+            proven: proven.collect::<Result<_, RoyaltyError>>()?,
+        });
+    }
+    Ok(by_account.into_values().collect())
 }
 
 #[derive(sqlx::FromRow)]
@@ -190,11 +235,13 @@ pub async fn store(tx: &mut PgConnection, listens: &[Listen], now: UnixMs) -> Re
              state = CASE WHEN plays.state = 'final' THEN 'final' ELSE found.state END,
              reason = CASE WHEN plays.state = 'final' THEN NULL ELSE found.reason END,
              played_ms = CASE WHEN plays.state = 'final' THEN plays.played_ms ELSE found.played_ms END,
+             corroborated = CASE WHEN plays.state = 'final' THEN plays.corroborated ELSE found.corroborated END,
              rule_version = CASE WHEN plays.state = 'final' THEN plays.rule_version ELSE $5 END
-         FROM unnest($1::UUID[], $2::TEXT[], $3::TEXT[], $4::BIGINT[]) AS found (play, state, reason, played_ms)
+         FROM unnest($1::UUID[], $2::TEXT[], $3::TEXT[], $4::BIGINT[], $8::BOOLEAN[])
+              AS found (play, state, reason, played_ms, corroborated)
          WHERE plays.play = found.play AND plays.play BETWEEN $6 AND $7
-           AND (plays.folded, plays.state, plays.reason, plays.played_ms, plays.rule_version)
-               IS DISTINCT FROM (plays.events, found.state, found.reason, found.played_ms, $5)",
+           AND (plays.folded, plays.state, plays.reason, plays.played_ms, plays.corroborated, plays.rule_version)
+               IS DISTINCT FROM (plays.events, found.state, found.reason, found.played_ms, found.corroborated, $5)",
     )
     .bind(&plays)
     .bind(listens.iter().map(|listen| state_name(listen.state).to_owned()).collect::<Vec<_>>())
@@ -203,6 +250,7 @@ pub async fn store(tx: &mut PgConnection, listens: &[Listen], now: UnixMs) -> Re
     .bind(i32::from(RULE_VERSION))
     .bind(low.uuid())
     .bind(high.uuid())
+    .bind(listens.iter().map(|listen| listen.corroborated).collect::<Vec<_>>())
     .execute(&mut *tx)
     .await?;
     sqlx::query(
@@ -282,9 +330,11 @@ pub struct HistoryItem {
     pub state: String,
     /// Why it is void.
     pub reason: Option<String>,
+    /// Whether the player's receipts show that enough of what was heard was also fetched.
+    pub corroborated: bool,
 }
 
-type HistoryRow = (Uuid, Uuid, i64, i64, String, Option<String>, Option<String>, Option<Uuid>, Option<String>);
+type HistoryRow = (Uuid, Uuid, i64, i64, String, Option<String>, bool, Option<String>, Option<Uuid>, Option<String>);
 
 /// The account's plays before `before`, newest first.
 ///
@@ -292,7 +342,7 @@ type HistoryRow = (Uuid, Uuid, i64, i64, String, Option<String>, Option<String>,
 /// Those of the database.
 pub async fn history(pool: &PgPool, pseudonym: Pseudonym, before: Option<PlayId>, rows: i64) -> Result<Vec<HistoryItem>, sqlx::Error> {
     let rows: Vec<HistoryRow> = sqlx::query_as(
-        "SELECT play, track, minted_at_ms, played_ms, plays.state, reason, title, artist_id, artist_name
+        "SELECT play, track, minted_at_ms, played_ms, plays.state, reason, corroborated, title, artist_id, artist_name
          FROM royalty.plays LEFT JOIN royalty.tracks ON tracks.id = plays.track
          WHERE pseudonym = $1 AND play < $2
          ORDER BY play DESC
@@ -303,13 +353,14 @@ pub async fn history(pool: &PgPool, pseudonym: Pseudonym, before: Option<PlayId>
     .bind(rows)
     .fetch_all(pool)
     .await?;
-    let item = |(play, track, started_at, played_ms, state, reason, title, artist_id, artist_name): HistoryRow| HistoryItem {
+    let item = |(play, track, started_at, played_ms, state, reason, corroborated, title, artist_id, artist_name): HistoryRow| HistoryItem {
         play_id: PlayId(play),
         track: TrackRef::of(track, title, artist_id, artist_name),
         started_at: UnixMs(started_at),
         played_ms,
         state,
         reason,
+        corroborated,
     };
     Ok(rows.into_iter().map(item).collect())
 }
@@ -341,14 +392,4 @@ pub async fn popularity(pool: &PgPool, since: UnixMs, limit: i64) -> Result<Vec<
     .fetch_all(pool)
     .await?;
     Ok(rows.into_iter().map(|(track, listens)| Popularity { track: TrackId(track), listens }).collect())
-}
-
-/// Whose track it is, as far as the catalogue has told.
-///
-/// # Errors
-/// Those of the database.
-pub async fn owner_of(pool: &PgPool, track: TrackId) -> Result<Option<AccountId>, sqlx::Error> {
-    let owner: Option<Uuid> =
-        sqlx::query_scalar("SELECT owner FROM royalty.tracks WHERE id = $1").bind(track.uuid()).fetch_optional(pool).await?;
-    Ok(owner.map(AccountId))
 }

@@ -9,17 +9,17 @@ use serde_json::json;
 use crate::scene::{NOW, Scene, a_listen, scene, track};
 
 /// A small generator with a seed in the failure message; what it drives is a multiset of records, in any order.
-struct Dice(u64);
+pub struct Dice(pub u64);
 
 impl Dice {
-    fn roll(&mut self, below: usize) -> usize {
+    pub fn roll(&mut self, below: usize) -> usize {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;
         usize::try_from(self.0 >> 11).unwrap() % below
     }
 
-    fn shuffle<T>(&mut self, items: &mut [T]) {
+    pub fn shuffle<T>(&mut self, items: &mut [T]) {
         for end in (1..items.len()).rev() {
             let other = self.roll(end + 1);
             items.swap(end, other);

@@ -103,6 +103,18 @@ async fn a_statement_adds_up_is_private_and_proves_itself() {
 
     let csv = scene.text(&artist, &format!("{path}.csv")).await;
     assert!(csv.starts_with("period,model,track,") && csv.contains("\"'=song, 1\"") && csv.lines().count() == 3, "{csv}");
+    let tsv = scene.text(&artist, &format!("{path}.tsv")).await;
+    let records: Vec<Vec<&str>> = tsv.lines().map(|line| line.split('\t').collect()).collect();
+    let types: Vec<&str> = records.iter().map(|record| record[0]).collect();
+    let block = ["AS02.01", "SU03.01", "LI01.01"];
+    assert_eq!(types, [["HEAD", "SY07"].as_slice(), &block, &block, &["FOOT"]].concat(), "{tsv}");
+    let micros = |amount: &str| amount.replace('.', "").parse::<i64>().unwrap();
+    let amounts: i64 = records.iter().filter(|record| record[0] == "LI01.01").map(|record| micros(record[9])).sum();
+    assert_eq!(amounts, micros(records[1][16]), "{tsv}");
+    let wanted =
+        scene.request("GET", &path).bearer_auth(&artist.token).header("accept", "text/tab-separated-values; q=1").send().await.unwrap();
+    assert_eq!(wanted.headers()["content-type"], "text/tab-separated-values; charset=utf-8");
+    assert_eq!(wanted.text().await.unwrap(), tsv);
 
     let proof = scene.get(&artist, &format!("{path}/proof")).await;
     assert_eq!((&proof["root"]["hash"], &proof["root"]["micros"]), (&settlement["root"], &settlement["paid"]["micros"]));

@@ -28,5 +28,5 @@ async fn no_public_route_answers_without_a_session_or_to_the_wrong_role() {
             }
         }
     }
-    assert_eq!(public, 9);
+    assert_eq!(public, 13);
 }

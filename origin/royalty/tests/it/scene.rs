@@ -11,6 +11,7 @@ use platform::{
 use protocol::{
     AccountId, ArtistId, MediaVersion, Plan, PlayId, Role, RungSet, TrackId, UnixMs,
     heartbeat::{Batch, Event, EventKind, StoredPost},
+    listen::Uncorroborated,
     session::Session,
     token::{self, Claims, Purpose},
 };
@@ -56,16 +57,16 @@ pub fn track(n: u8) -> TrackId {
 }
 
 pub async fn scene() -> Scene {
-    let db = testing::postgres().await;
-    let keys = db.config().keys().unwrap();
-    let pool = db.pool("royalty");
-    let clock = Clock::fixed(NOW);
+    let scene = Scene::on(testing::postgres().await);
+    let base = testing::serve_here("royalty", royalty::router(scene.royalty(scene.pool.clone()))).await;
+    Scene { base, ..scene }
+}
+
+fn service(keys: &Keys, clock: &Clock, pool: PgPool) -> Royalty {
     let auth = AuthState { verifier: keys.session_verifier.clone(), clock: clock.clone() };
     // Tracks of these tests act for no artist, so nobody is asked.
     let memberships = Memberships::at("http://127.0.0.1:9").unwrap();
-    let royalty = Royalty::new(pool.clone(), keys.token.clone(), clock.clone(), auth, memberships, "EUR".parse().unwrap());
-    let base = testing::serve_here("royalty", royalty::router(royalty)).await;
-    Scene { db, pool, keys, clock, base, http: reqwest::Client::new() }
+    Royalty::new(pool, keys.token.clone(), clock.clone(), auth, memberships, "EUR".parse().unwrap())
 }
 
 /// `(seq, kind, from_ms, to_ms, received after the mint)`
@@ -78,6 +79,28 @@ pub fn a_listen() -> Vec<Beat> {
 }
 
 impl Scene {
+    /// On a database, with nobody to answer yet.
+    pub fn on(db: TestDatabase) -> Self {
+        let keys = db.config().keys().unwrap();
+        Self { pool: db.pool("royalty"), keys, clock: Clock::fixed(NOW), base: String::new(), http: reqwest::Client::new(), db }
+    }
+
+    /// As [`Self::royalty`], made elsewhere: a pool belongs to the runtime that makes it.
+    pub fn royalty_over(&self, pool: impl FnOnce() -> PgPool + Send + 'static) -> impl FnOnce() -> Royalty + Send + 'static {
+        let (keys, clock) = (self.keys.clone(), self.clock.clone());
+        move || service(&keys, &clock, pool())
+    }
+
+    /// The service, over a pool of the scene's database.
+    pub fn royalty(&self, pool: PgPool) -> Royalty {
+        service(&self.keys, &self.clock, pool)
+    }
+
+    /// Asks the service at `base` from now on.
+    pub fn ask_at(&mut self, base: String) {
+        self.base = base;
+    }
+
     pub fn person(&self, n: u8, role: Role) -> Person {
         let session = Session {
             account: account(n),
@@ -123,13 +146,14 @@ impl Scene {
             sender: "player".to_owned(),
             received_at_ms: play.id.minted_at().plus_ms(after_ms),
             events: vec![Event { seq, kind, from_ms, to_ms, muted: false, background: false, clock: None }],
+            receipts: Vec::new(),
         };
         beats.iter().map(post).collect()
     }
 
     pub fn batch(posts: Vec<StoredPost>) -> Batch {
         let number = BATCHES.fetch_add(1, Ordering::Relaxed);
-        Batch { buffer: "buffer-3".to_owned(), epoch: "e1".to_owned(), number, frozen_at_ms: NOW, posts }
+        Batch { buffer: "buffer-3".to_owned(), epoch: "e1".to_owned(), number, frozen_at_ms: NOW, posts, report: None }
     }
 
     /// Hands posts over as a new batch.
@@ -152,7 +176,7 @@ impl Scene {
     }
 
     pub async fn fold(&self) {
-        while royalty::jobs::fold::step(&self.pool, self.clock.now()).await.unwrap() {}
+        while royalty::jobs::fold::step(&self.pool, Uncorroborated::Count, self.clock.now()).await.unwrap() {}
     }
 
     /// Tells royalty of a track, as the catalogue would.

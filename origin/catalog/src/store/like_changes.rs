@@ -1,0 +1,33 @@
+//! The feed of likes: appended by the statements that like and unlike, read in the order of their transactions.
+
+use platform::activity::{LikeDoc, Place, ReadOn};
+use protocol::{AccountId, TrackId, UnixMs};
+use sqlx::PgPool;
+use uuid::Uuid;
+
+/// What was liked and unliked after a place.
+pub(crate) async fn after(db: &PgPool, from: &ReadOn) -> sqlx::Result<Vec<(Place, LikeDoc)>> {
+    let rows: Vec<(i64, i64, Uuid, Uuid, bool, i64)> = sqlx::query_as(
+        "SELECT revision,
+                seq,
+                account_id,
+                track_id,
+                liked,
+                happened_at_ms
+           FROM catalog.like_changes
+          WHERE (revision, seq) > ($1, $2)
+            AND revision < pg_snapshot_xmin(pg_current_snapshot())::TEXT::BIGINT
+          ORDER BY revision, seq
+          LIMIT $3",
+    )
+    .bind(from.after.revision)
+    .bind(i64::try_from(from.after.name.as_u128()).unwrap_or(i64::MAX))
+    .bind(from.rows())
+    .fetch_all(db)
+    .await?;
+    let change = |(revision, seq, account, track, liked, at): (i64, i64, Uuid, Uuid, bool, i64)| {
+        let place = Place { revision, name: Uuid::from_u128(u128::from(seq.unsigned_abs())) };
+        (place, LikeDoc { account: AccountId(account), track: TrackId(track), liked, happened_at_ms: UnixMs(at) })
+    };
+    Ok(rows.into_iter().map(change).collect())
+}
