@@ -4,6 +4,7 @@
 #![allow(clippy::indexing_slicing, reason = "a member that a JSON value does not have reads as null")]
 
 pub mod audio;
+pub mod buffers;
 pub mod client;
 pub mod foreign;
 pub mod keys;

@@ -19,6 +19,8 @@ pub struct Run {
     pub gateway: String,
     /// The object store's address.
     pub object_store: String,
+    /// The database's address.
+    pub database: String,
     /// The demo accounts.
     pub accounts: Accounts,
     /// The processes.
@@ -73,12 +75,20 @@ impl System {
     /// # Errors
     /// When it ends or is not ready in time; its own output is in the message.
     pub fn start() -> Result<Self> {
+        Self::start_as("--dev")
+    }
+
+    /// As [`Self::start`], of the build that `profile` names as `xtask run` does: `--dev` or `--release`.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub fn start_as(profile: &str) -> Result<Self> {
         let directory = tempfile::Builder::new().prefix("antiphon-test-").tempdir()?;
         let state = directory.path().to_owned();
         let output = state.join("xtask.out");
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("the workspace root")?;
         let child = Command::new(sibling_binary("xtask")?)
-            .args(["run", "--ports", "auto", "--no-demo", "--no-build", "--dev", "--state"])
+            .args(["run", "--ports", "auto", "--no-demo", "--no-build", profile, "--state"])
             .arg(&state)
             .current_dir(root)
             .stdin(Stdio::null())
@@ -180,10 +190,10 @@ fn read_run(state: &Path) -> Result<Run> {
     Ok(serde_json::from_slice(&std::fs::read(state.join("run.json"))?)?)
 }
 
-/// A binary of this workspace, built beside this test.
+/// A binary of this workspace, built beside this program: a test lives in target/<profile>/deps, another program in target/<profile>.
 fn sibling_binary(name: &str) -> Result<PathBuf> {
-    let test = std::env::current_exe()?;
-    let profile = test.parent().and_then(Path::parent).context("a test lives in target/<profile>/deps")?;
+    let program = std::env::current_exe()?;
+    let profile = program.ancestors().skip(1).find(|directory| !directory.ends_with("deps")).context("a directory above this program")?;
     let binary = profile.join(name);
     anyhow::ensure!(binary.exists(), "{} is not built: run `cargo build` first", binary.display());
     Ok(binary)

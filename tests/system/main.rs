@@ -9,6 +9,7 @@ mod contract;
 mod members;
 mod money;
 mod playback;
+mod reconcile;
 mod refusals;
 mod revocation;
 mod stampede;
@@ -99,6 +100,7 @@ async fn run(filter: Option<&str>) -> Result<Tally> {
         )
         .await;
     tally.stage(&system, None, &[check!(identity_holds)]).await;
+    tally.stage(&system, filter, &[check!(reconcile::every_hop_is_reconciled_and_a_lost_batch_is_named)]).await;
     tally.stage(&system, filter, &[check!(money::an_awkward_pool_is_settled_to_the_unit_once)]).await;
     tally.stage(&system, filter, &[check!(chaos::killed_parts_lose_nothing_and_count_nothing_twice)]).await;
     tally.stage(&system, None, &[check!(identity_holds)]).await;

@@ -5,7 +5,7 @@
 //!                  ├── antiphon catalog …     and Pingora, which owns its runtimes, may end as it likes
 //!                  └── antiphon gateway
 //!   antiphon migrate | doctor | accounts | edge-vars | token      before and beside them
-//!   antiphon import | settle                              clients of the public API, like any other
+//!   antiphon import | settle | reconcile | quarantine     clients of the public API, like any other
 //!   antiphon check-hls                                    a critic of what is served, here or anywhere
 //! ```
 //! Here crates are composed and nothing is decided: one file per subcommand, settings from `platform::Config`.
@@ -18,6 +18,8 @@ mod edge_vars;
 mod import;
 mod migrate;
 mod openapi;
+mod quarantine;
+mod reconcile;
 mod role;
 mod settle;
 mod supervised;
@@ -78,6 +80,10 @@ enum Command {
     Import(import::Args),
     /// Settle a month: turn valid listens and revenue into statements
     Settle(settle::Args),
+    /// Hold every hop of a month's heartbeats against the one before it; end with 1 when something does not add up
+    Reconcile(reconcile::Args),
+    /// Records that cannot count: list, explain, merge again after a fix
+    Quarantine(quarantine::Args),
     /// Measure what a playlist serves against Apple's HLS authoring rules
     #[command(name = "check-hls")]
     CheckHls(check_hls::Args),
@@ -125,6 +131,8 @@ fn run(Cli { config: sources, command }: Cli) -> anyhow::Result<ExitCode> {
         Command::Doctor(args) => return doctor::run(config(), &args),
         Command::Import(args) => return import::run(&config()?, args),
         Command::Settle(args) => settle::run(&config()?, &args)?,
+        Command::Reconcile(args) => return reconcile::run(&config()?, &args),
+        Command::Quarantine(args) => return quarantine::run(&config()?, &args),
         Command::CheckHls(args) => return check_hls::run(args),
         Command::Token(args) => return token::run(&config, &args),
         Command::Config => println!("{}", config()?.to_toml()),

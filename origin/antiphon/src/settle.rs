@@ -90,7 +90,7 @@ fn money(value: &Value) -> Option<String> {
     Some(format!("{sign}{}.{:06} {currency}", micros.unsigned_abs() / 1_000_000, micros.unsigned_abs() % 1_000_000))
 }
 
-fn month(text: &str) -> Result<String, String> {
+pub(crate) fn month(text: &str) -> Result<String, String> {
     let valid = text.split_once('-').is_some_and(|(year, month)| {
         year.len() == 4
             && month.len() == 2
