@@ -1,5 +1,6 @@
-//! Authorisation as a type in the handler's signature: a [`Caller`] has a session that this service verified itself, an [`Artist`]
-//! or [`Admin`] has the role too. The session comes from the `Authorization` header, the keys from the keys directory.
+//! Authorisation as a type in the handler's signature: a [`Caller`] has a session that this service verified itself, an [`Admin`] has the role
+//! too. The session comes from the `Authorization` header, the keys from the keys directory. What a caller may do for an artist is for
+//! [`crate::memberships`] to say.
 
 use std::ops::Deref;
 
@@ -46,10 +47,6 @@ fn authorization(parts: &Parts) -> Option<&str> {
 #[derive(Debug, Clone)]
 pub struct Caller(pub Session);
 
-/// An artist.
-#[derive(Debug, Clone)]
-pub struct Artist(pub Session);
-
 /// An administrator.
 #[derive(Debug, Clone)]
 pub struct Admin(pub Session);
@@ -81,10 +78,6 @@ macro_rules! caller {
 }
 
 caller!(Caller, |_| Ok(()));
-caller!(Artist, |session| match session.role {
-    Role::Artist => Ok(()),
-    _ => Err(Problem::forbidden("not_an_artist", "this call is for artists")),
-});
 caller!(Admin, |session| match session.role {
     Role::Admin => Ok(()),
     _ => Err(Problem::forbidden("not_an_admin", "this call is for administrators")),

@@ -35,7 +35,7 @@ pub mod telemetry;
 #[cfg(feature = "testing")]
 pub mod testing;
 
-pub use auth::{Admin, Artist, AuthState, Caller};
+pub use auth::{Admin, AuthState, Caller};
 pub use clock::{Clock, random_bytes};
 pub use config::{Config, ConfigArgs, ConfigError};
 pub use json::{Created, Json, NoContent, Path, Query};
