@@ -97,7 +97,7 @@ impl Reader {
             log::begin(pool, &self.source, first).await?;
             return Ok(log::position(pool, &self.source).await?.unwrap_or(first));
         };
-        if position <= first || std::env::var("BREAK").is_ok_and(|b| b == "3") {
+        if position <= first {
             return Ok(position);
         }
         let before = match self.log.fetch(reader, position - 1, 0).await {
@@ -128,7 +128,6 @@ impl Reader {
     async fn take(&self, record: RecordAndOffset, from: i64) -> Result<i64, RoyaltyError> {
         let place = Place { source: self.source.clone(), from, next: record.offset + 1 };
         let refused = match read(&record.record) {
-            Err(_) if std::env::var("BREAK").is_ok_and(|b| b == "5") => return Err(RoyaltyError::OutOfLog),
             Err(refused) => refused,
             Ok(frozen) => match self.merge(&frozen, &place).await? {
                 None => return Ok(place.next),
@@ -163,13 +162,7 @@ impl Reader {
         let mut attempt = 0;
         loop {
             attempt += 1;
-            let apart = std::env::var("BREAK").is_ok_and(|b| b == "1");
-            if apart {
-                let mut tx = self.merger.pool.begin().await?;
-                log::advance(&mut tx, place).await?;
-                tx.commit().await?;
-            }
-            let error = match self.merger.merge(frozen, (!apart).then_some(place)).await {
+            let error = match self.merger.merge(frozen, Some(place)).await {
                 Ok(_) => return Ok(None),
                 Err(error) => error,
             };

@@ -131,23 +131,13 @@ impl EventIntake for Kafka {
         });
         let records: Vec<_> = records.collect();
         let parts = records.len();
-        if std::env::var("BREAK").is_ok_and(|b| b == "9") {
-            for (partition, record) in records {
-                let log = self.log.clone();
-                tokio::spawn(async move { log.append(partition, record).await });
-            }
-        } else {
-            try_join_all(records.into_iter().map(|(partition, record)| self.log.append(partition, record))).await?;
-        }
+        try_join_all(records.into_iter().map(|(partition, record)| self.log.append(partition, record))).await?;
         let acked = i64::try_from(batch.batch.events()).unwrap_or(i64::MAX);
         Ok(Accepted::Queued { outcome: Queued::Queued, acked, parts })
     }
 
     async fn waiting(&self, period: Period) -> Result<i64, RoyaltyError> {
         let (mut total, mut budget) = (0, COUNTED_RECORDS_MAX);
-        if std::env::var("BREAK").is_ok_and(|b| b == "6") {
-            return Ok(0);
-        }
         for partition in self.read_partitions().await? {
             let (records, behind) = self.waiting_in(partition, budget, period).await?;
             (total, budget) = (total + records, budget - behind);
@@ -170,8 +160,7 @@ impl EventIntake for Kafka {
     async fn run(&self, shutdown: Shutdown) {
         let merging = Arc::new(Semaphore::new(consumer::MERGES_MAX));
         let mut readers = tokio::task::JoinSet::new();
-        let all: Vec<u16> = (0..self.log.partitions).collect();
-        for &partition in if std::env::var("BREAK").is_ok_and(|b| b == "10") { &all } else { &self.own } {
+        for &partition in &self.own {
             let reader = consumer::Reader::new(self.log.clone(), partition, self.merger.clone(), merging.clone());
             let stop = shutdown.clone();
             readers.spawn(async move { reader.run(stop).await });
@@ -213,7 +202,7 @@ impl Log {
     async fn check_topic(&self, client: &Client) -> Result<(), RoyaltyError> {
         let topics = client.list_topics().await.map_err(away)?;
         let known = topics.iter().find(|topic| topic.name == self.topic).map_or(0, |topic| topic.partitions.len());
-        if known == usize::from(self.partitions) || std::env::var("BREAK").is_ok_and(|b| b == "11") {
+        if known == usize::from(self.partitions) {
             return Ok(());
         }
         Err(RoyaltyError::IntakeAway(format!(

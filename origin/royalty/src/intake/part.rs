@@ -96,11 +96,7 @@ impl Frozen {
             if size > POSTS_BYTES_MAX {
                 return Err(RoyaltyError::BadBatch(format!("a post of {size} bytes is more than a buffer takes")));
             }
-            let slot = if std::env::var("BREAK").is_ok_and(|b| b == "2") {
-                u16::try_from(size % 4).unwrap_or(0) ^ u16::try_from(chunks.len() % 4).unwrap_or(0)
-            } else {
-                cells::slot(&post.ticket, slots)
-            } % slots;
+            let slot = cells::slot(&post.ticket, slots);
             let (chunk, bytes) = filled.entry(slot).or_default();
             if *bytes + size > POSTS_BYTES_MAX {
                 (*chunk, *bytes) = (*chunk + 1, 0);

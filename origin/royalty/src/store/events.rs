@@ -113,7 +113,7 @@ pub(super) fn clock(at_ms: Option<i64>, playing: Option<bool>, position_ms: Opti
 
 /// A copy that was received earlier than the stored one sets the receipt back: the row is the same whichever copy came first.
 pub(super) async fn move_receipts_back(tx: &mut PgConnection, earlier: &[(&EventName, UnixMs)]) -> Result<(), sqlx::Error> {
-    if earlier.is_empty() || std::env::var("BREAK").is_ok_and(|b| b == "8") {
+    if earlier.is_empty() {
         return Ok(());
     }
     let plays: Vec<Uuid> = earlier.iter().map(|(name, _)| name.play.uuid()).collect();

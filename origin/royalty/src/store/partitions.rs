@@ -25,8 +25,7 @@ impl Partitions {
     /// # Errors
     /// Those of the database.
     pub async fn keep_ahead(&self, pool: &PgPool, now: UnixMs) -> Result<(), sqlx::Error> {
-        let ahead = if std::env::var("BREAK").is_ok_and(|b| b == "12") { 0 } else { AHEAD_DAYS };
-        self.ensure(pool, (now.day() - BEHIND_DAYS)..=(now.day() + ahead)).await
+        self.ensure(pool, (now.day() - BEHIND_DAYS)..=(now.day() + AHEAD_DAYS)).await
     }
 
     /// Makes the partitions of `days` (days since the epoch) that are not known to exist, outside any transaction of the caller: an
