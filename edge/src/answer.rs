@@ -13,8 +13,8 @@ const COMMON: [(&str, &str); 5] = [
     ("access-control-allow-origin", "*"),
     (
         "access-control-expose-headers",
-        "Antiphon-Play, Antiphon-Ticket, Antiphon-Model, Cache-Status, Content-Length, Content-Range, ETag, Location, Retry-After, \
-         Server-Timing, X-Request-Id",
+        "Antiphon-Play, Antiphon-Receipt, Antiphon-Ticket, Antiphon-Model, Cache-Status, Content-Length, Content-Range, ETag, Location, \
+         Retry-After, Server-Timing, X-Request-Id",
     ),
     ("cross-origin-resource-policy", "cross-origin"),
     ("timing-allow-origin", "*"),

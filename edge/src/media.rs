@@ -14,8 +14,9 @@ use protocol::{
     conditional::{self, Wanted},
     manifest,
     media_path::{self, MediaObject},
-    playlist,
+    playlist, receipt,
     sheet::Sheet,
+    token::Claims,
 };
 use worker::web_sys::{ReadableStream, Response};
 
@@ -58,9 +59,26 @@ pub(crate) async fn answer(edge: &Rc<Edge>, asked: &Asked) -> Result<Answer, Pro
             if matches!(answer.status(), 200 | 206) && !asked.is_head() {
                 prefetch::saw(edge, piece);
                 prefetch::after(edge, asked, &claims, object);
+                return Ok(with_receipt(edge, &claims, object, answer).await);
             }
             Ok(answer)
         }
+    }
+}
+
+/// A receipt for what was asked for in full: no part, no HEAD, nothing the player says it has. The answer waits for no origin to have one.
+async fn with_receipt(edge: &Rc<Edge>, claims: &Claims, object: MediaObject, answer: Answer) -> Answer {
+    if answer.status() != 200 || matches!(object, MediaObject::Init(_)) {
+        return answer;
+    }
+    let Some(sheet) = sheets::at_hand(edge, claims.version).await else {
+        let (edge, version) = (Rc::clone(edge), claims.version);
+        Rc::clone(&edge).later(async move { drop(sheets::sheet(&edge, version).await) });
+        return answer;
+    };
+    match receipt::issue(&edge.settings.keys, claims.play, object, &sheet, edge.now) {
+        Some(receipt) => answer.with(receipt::HEADER, &receipt),
+        None => answer,
     }
 }
 

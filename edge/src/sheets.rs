@@ -23,29 +23,34 @@ thread_local! {
 
 /// The sheet of a media version.
 pub(crate) async fn sheet(edge: &Rc<Edge>, version: MediaVersion) -> Result<Rc<Sheet>, Problem> {
-    let name = (Rc::clone(&edge.host), version);
-    if let Some(sheet) = SHEETS.with_borrow(|sheets| sheets.get(&name)) {
+    if let Some(sheet) = at_hand(edge, version).await {
         return Ok(sheet);
     }
+    let text = origin::sheet(edge, version).await?;
+    let sheet = read(edge, version, &text)?;
     let key = cache::sheet_key(&edge.host, version);
-    let cached = match cache::get(&key).await {
-        Some(response) => origin::text_of(&response).await.ok(),
-        None => None,
-    };
-    let (text, is_new) = match cached {
-        Some(text) => (text, false),
-        None => (origin::sheet(edge, version).await?, true),
-    };
-    let sheet: Rc<Sheet> = Rc::new(serde_json::from_str(&text).map_err(|error| answer::fault("reading a sheet", &error))?);
+    edge.later(async move {
+        let headers = [("content-type", "application/json"), ("cache-control", cache::IMMUTABLE)];
+        cache::put(key, &headers, Content::Text(text)).await;
+    });
+    Ok(sheet)
+}
+
+/// The sheet of a media version, unless only the origin has it.
+pub(crate) async fn at_hand(edge: &Rc<Edge>, version: MediaVersion) -> Option<Rc<Sheet>> {
+    let name = (Rc::clone(&edge.host), version);
+    if let Some(sheet) = SHEETS.with_borrow(|sheets| sheets.get(&name)) {
+        return Some(sheet);
+    }
+    let cached = cache::get(&cache::sheet_key(&edge.host, version)).await?;
+    read(edge, version, &origin::text_of(&cached).await.ok()?).ok()
+}
+
+fn read(edge: &Rc<Edge>, version: MediaVersion, text: &str) -> Result<Rc<Sheet>, Problem> {
+    let sheet: Rc<Sheet> = Rc::new(serde_json::from_str(text).map_err(|error| answer::fault("reading a sheet", &error))?);
     if sheet.version != version {
         return Err(answer::fault("reading a sheet", &"it belongs to another media version"));
     }
-    if is_new {
-        edge.later(async move {
-            let headers = [("content-type", "application/json"), ("cache-control", cache::IMMUTABLE)];
-            cache::put(key, &headers, Content::Text(text)).await;
-        });
-    }
-    SHEETS.with_borrow_mut(|sheets| sheets.insert(name, Rc::clone(&sheet)));
+    SHEETS.with_borrow_mut(|sheets| sheets.insert((Rc::clone(&edge.host), version), Rc::clone(&sheet)));
     Ok(sheet)
 }

@@ -151,7 +151,11 @@ impl Proven {
         let mut shared = 0;
         while let (Some(one), Some(two)) = (ours.peek().copied(), theirs.peek().copied()) {
             shared += i64::from(one.1.min(two.1).saturating_sub(one.0.max(two.0)));
-            if one.1 <= two.1 { ours.next() } else { theirs.next() };
+            if one.1 <= two.1 {
+                ours.next()
+            } else {
+                theirs.next()
+            };
         }
         shared
     }

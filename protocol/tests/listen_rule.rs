@@ -47,7 +47,11 @@ fn play(text: &str, place: u8) -> PlayEvidence {
     let (mint, length) = head.strip_prefix('+').unwrap().split_once(" of ").unwrap();
     let parts: Vec<&str> = events.split(',').map(str::trim).filter(|event| !event.is_empty()).collect();
     let (receipts, events): (Vec<&str>, Vec<&str>) = parts.into_iter().partition(|part| part.starts_with("fetched "));
-    let proven: Proven = receipts.iter().map(|text| text.trim_start_matches("fetched ").split_once('-').unwrap()).map(|(from, to)| (media(from), media(to))).collect();
+    let proven: Proven = receipts
+        .iter()
+        .map(|text| text.trim_start_matches("fetched ").split_once('-').unwrap())
+        .map(|(from, to)| (media(from), media(to)))
+        .collect();
     PlayEvidence {
         play: PlayId::v7(UnixMs(FIRST_MINT_MS + ms(mint)), [place; 10]),
         duration_ms: media(length),
@@ -56,13 +60,8 @@ fn play(text: &str, place: u8) -> PlayEvidence {
     }
 }
 
-const REASONS: [VoidReason; 5] = [
-    VoidReason::TooShort,
-    VoidReason::FasterThanTime,
-    VoidReason::Overlapping,
-    VoidReason::TooFewReceipts,
-    VoidReason::Uncorroborated,
-];
+const REASONS: [VoidReason; 5] =
+    [VoidReason::TooShort, VoidReason::FasterThanTime, VoidReason::Overlapping, VoidReason::TooFewReceipts, VoidReason::Uncorroborated];
 
 /// `(played, state, corroborated)`
 fn expected(text: &str) -> (u32, ListenState, bool) {

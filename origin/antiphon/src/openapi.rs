@@ -158,6 +158,10 @@ struct PlayEventPost {
     sender: String,
     #[schema(max_items = 200)]
     events: Vec<PlayEvent>,
+    /// `Antiphon-Receipt` of the segments fetched since the last post, in any order: what shows that the play was more than reported. One that
+    /// is too long, too many or wrong is dropped and refuses no event.
+    #[schema(max_items = 64)]
+    receipts: Option<Vec<String>>,
 }
 
 /// One event; play, sender and `seq` name it, and sent again it counts once.
@@ -193,6 +197,8 @@ struct PlayEventAnswer {
     accepted: u32,
     duplicate: u32,
     rejected: Vec<RejectedEvent>,
+    /// Receipts that were not kept, when there are any: too many, too long, or not text.
+    receipts_dropped: Option<u32>,
     /// `elsewhere` when the account plays on more devices than its plan allows: the player stops.
     stop: Option<String>,
 }

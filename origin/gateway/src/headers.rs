@@ -50,7 +50,7 @@ const CORS: [(&str, &str); 4] = [
     ("access-control-allow-origin", "*"),
     (
         "access-control-expose-headers",
-        "Antiphon-Play, Antiphon-Ticket, Antiphon-Model, Cache-Status, Content-Length, Content-Range, ETag, Location, Retry-After, Server-Timing, X-Request-Id",
+        "Antiphon-Play, Antiphon-Receipt, Antiphon-Ticket, Antiphon-Model, Cache-Status, Content-Length, Content-Range, ETag, Location, Retry-After, Server-Timing, X-Request-Id",
     ),
     ("cross-origin-resource-policy", "cross-origin"),
     ("timing-allow-origin", "*"),
@@ -123,7 +123,7 @@ mod tests {
         let mut response = ResponseHeader::build(200, None).unwrap();
         finish_response(&mut response, "req-12345678", true).unwrap();
         let exposed = response.headers.get("access-control-expose-headers").unwrap().to_str().unwrap().to_owned();
-        for name in ["Antiphon-Play", "Antiphon-Ticket", "Server-Timing", "Retry-After", "X-Request-Id"] {
+        for name in ["Antiphon-Play", "Antiphon-Receipt", "Antiphon-Ticket", "Server-Timing", "Retry-After", "X-Request-Id"] {
             assert!(exposed.contains(name), "{name}");
         }
         let mut response = ResponseHeader::build(200, None).unwrap();

@@ -4,13 +4,14 @@
 use std::io::Write as _;
 
 use flate2::{Compression, write::GzEncoder};
+use http::Method;
 use pingora::http::RequestHeader;
 use protocol::{
     Problem,
     admission::{self, no_such_segment},
     conditional, manifest,
     media_path::{self, MediaObject},
-    playlist,
+    playlist, receipt,
 };
 
 use crate::{
@@ -42,7 +43,15 @@ pub(crate) async fn answer(gateway: &Gateway, request: &RequestHeader, path: &st
         }
         MediaObject::Init(rung) | MediaObject::First(rung) | MediaObject::Segment(rung, _) => {
             let (offset, length) = sheet.object_range(object).ok_or_else(no_such_segment)?;
-            bytes_answer(gateway, request, Key::Range { version: sheet.version, rung, offset, length: u64::from(length) }, &etag).await
+            let key = Key::Range { version: sheet.version, rung, offset, length: u64::from(length) };
+            let answer = bytes_answer(gateway, request, key, &etag).await?;
+            // Only for what was asked for in full: no part, no HEAD, nothing the player says it has.
+            let is_whole = answer.status == 200 && request.method == Method::GET;
+            let receipt = is_whole.then(|| receipt::issue(&gateway.token_keys, claims.play, object, &sheet, gateway.clock.now())).flatten();
+            Ok(match receipt {
+                Some(receipt) => answer.header(receipt::HEADER, &receipt),
+                None => answer,
+            })
         }
     }
 }

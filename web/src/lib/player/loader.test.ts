@@ -20,16 +20,18 @@ class Network implements Loader<LoaderContext> {
     sent.push({ url: context.url, headers: context.headers ?? {} });
     const answer = answers[new URL(context.url).origin] ?? 0;
     if (typeof answer === 'number') callbacks.onError({ code: answer, text: 'no' }, context, null, this.stats);
-    else callbacks.onSuccess({ url: context.url, data: answer, code: 200 }, this.stats, context, null);
+    else callbacks.onSuccess({ url: context.url, data: answer, code: 200 }, this.stats, context, request);
   }
   abort(): void {}
   destroy(): void {}
 }
 
+/** What hls.js hands on of the request that brought a segment. */
+const request = { getResponseHeader: (name: string) => (name === 'antiphon-receipt' ? 'a receipt' : null) } as XMLHttpRequest;
 const nothingWarm = { take: () => undefined } as unknown as Warm;
 
-function load(context: Record<string, unknown>, warm = nothingWarm): Promise<unknown> {
-  const loader = new (loaderFor(warm))({} as HlsConfig);
+function load(context: Record<string, unknown>, warm = nothingWarm, onReceipt = (_receipt: string | null) => {}): Promise<unknown> {
+  const loader = new (loaderFor(warm, onReceipt))({} as HlsConfig);
   const whole = { url: EDGE + SEGMENT, responseType: 'arraybuffer', ...context } as unknown as LoaderContext;
   return new Promise((resolve) =>
     loader.load(whole, { loadPolicy: {} } as LoaderConfiguration, {
@@ -93,6 +95,18 @@ it('the edge is told which segment comes next, the gateway and the last segment 
   bases.failed('edge');
   await load({ frag: { endList: false } });
   expect(sent.map(({ headers }) => headers['cmcd-request'])).toEqual(['nor="4.m4s"', undefined, undefined]);
+});
+
+it('the receipt of a segment is handed on, from whichever base brought it; a playlist has none', async () => {
+  const receipts: (string | null)[] = [];
+  const onReceipt = (receipt: string | null) => void receipts.push(receipt);
+  await load({ frag: { endList: true } }, nothingWarm, onReceipt);
+  answers[EDGE] = 503;
+  await load({ frag: { endList: true } }, nothingWarm, onReceipt);
+  await load({ type: 'level', responseType: 'text' }, nothingWarm, onReceipt);
+  answers[GATEWAY] = 404;
+  await load({ frag: { endList: true } }, nothingWarm, onReceipt);
+  expect(receipts).toEqual(['a receipt', 'a receipt']);
 });
 
 it('a multivariant playlist is narrowed to one pathway, from wherever it came', async () => {

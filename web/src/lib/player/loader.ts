@@ -13,6 +13,7 @@ import Hls, {
   type LoaderStats,
 } from 'hls.js/light';
 import { bases, type BaseName } from '../bases';
+import { RECEIPT_HEADER } from '../heartbeats/receipts';
 import { nextObject } from './evidence';
 import { onePathway } from './pathways';
 import type { Warm } from './warm';
@@ -20,7 +21,8 @@ import type { Warm } from './warm';
 /** What an edge answers when it cannot reach its origin, and 0 for no answer at all. Anything else is an answer, and stands. */
 const FAILED = new Set([0, 500, 502, 503, 504]);
 
-export function loaderFor(warm: Warm) {
+/** `onReceipt` hears of the receipts of segments that are fetched here. */
+export function loaderFor(warm: Warm, onReceipt: (receipt: string | null) => void = () => undefined) {
   return class BaseLoader implements Loader<LoaderContext> {
     context: LoaderContext | null = null;
     stats: LoaderStats;
@@ -92,13 +94,21 @@ export function loaderFor(warm: Warm) {
       const headers = { ...context.headers, ...hintFor(base, context) };
       this.#inner.load({ ...context, url, headers }, policy, {
         ...callbacks,
-        onSuccess: (response, stats, _context, details) => callbacks.onSuccess(response, stats, context, details),
+        onSuccess: (response, stats, _context, details) => {
+          if ('frag' in context) onReceipt(receiptOf(details as XMLHttpRequest | null));
+          callbacks.onSuccess(response, stats, context, details);
+        },
         onError: (error, _context, details, stats) =>
           other && FAILED.has(error.code) ? turn() : callbacks.onError(error, context, details, stats),
         onTimeout: (stats, _context, details) => (other ? turn() : callbacks.onTimeout(stats, context, details)),
       });
     }
   };
+}
+
+/** From the request itself: hls.js's own way to a header answers only those that are numbers. */
+function receiptOf(details: XMLHttpRequest | null): string | null {
+  return details?.getResponseHeader(RECEIPT_HEADER) ?? null;
 }
 
 function isMultivariant(context: LoaderContext): boolean {

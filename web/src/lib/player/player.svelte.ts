@@ -6,6 +6,7 @@
 import { bases, type BaseName } from '../bases';
 import { sendLastWords, startCourier, Heartbeats } from '../heartbeats/heartbeats';
 import type { Courier } from '../heartbeats/courier';
+import { Receipts } from '../heartbeats/receipts';
 import { describe } from '../http';
 import { session } from '../session.svelte';
 import type { Manifest, Track } from '../types';
@@ -67,6 +68,7 @@ class Player {
   #handover = new Handover();
   #beats: Heartbeats | null = null;
   #courier: Courier | null = null;
+  readonly #receipts = new Receipts();
   /** A newer `#begin` makes an older one that still waits for its manifest give up. */
   #turn = 0;
   #renewing = false;
@@ -251,12 +253,13 @@ class Player {
   /** The first object is asked for at once: it travels while the code that plays it sets itself up. */
   async #open(deck: Deck, manifest: Manifest, { start_ms, buffer_s, left }: Opening): Promise<void> {
     const { lossless, dataSaver } = this;
-    const warm = new Warm(manifest, { start_ms, lossless });
+    const onReceipt = (receipt: string | null) => this.#receipts.add(manifest.play.id, receipt);
+    const warm = new Warm(manifest, { start_ms, lossless }, onReceipt);
     const { open } = await sources;
     if (left()) return warm.cancel();
     const wishes = { start_ms, lossless, dataSaver, buffer_s, throughput_kbps: this.#throughput_kbps };
     const rung = lossless && manifest.lossless ? manifest.lossless : manifest.start;
-    deck.put(manifest, rung, () => open(deck.audio, manifest, warm, wishes, this.#heardOn(deck)));
+    deck.put(manifest, rung, () => open(deck.audio, manifest, warm, wishes, { ...this.#heardOn(deck), onReceipt }));
   }
 
   async #makeReady(track: string, signal: AbortSignal): Promise<Deck> {
@@ -280,7 +283,7 @@ class Player {
     this.#watch(manifest, start_ms);
   }
 
-  #heardOn(deck: Deck): Heard {
+  #heardOn(deck: Deck): Omit<Heard, 'onReceipt'> {
     const heard = () => deck === this.#deck;
     return {
       onRung: (rung) => {
@@ -313,6 +316,7 @@ class Player {
         start_ms,
         position_ms: () => this.#playhead(),
         muted: () => this.muted || this.volume === 0,
+        receipts: () => this.#receipts.take(manifest.play.id),
       },
       this.#courier,
     );

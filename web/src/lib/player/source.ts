@@ -18,6 +18,8 @@ export interface Heard {
   onRung(rung: string): void;
   /** What the network carried lately. */
   onThroughput(kbps: number): void;
+  /** A segment was fetched, and this came with it. */
+  onReceipt(receipt: string | null): void;
   /** The tokens are over: a new manifest is needed. */
   onExpired(): void;
   onFatal(message: string): void;
@@ -50,7 +52,7 @@ export function open(audio: HTMLAudioElement, manifest: Manifest, warm: Warm, wi
 
 function openHls(audio: HTMLAudioElement, manifest: Manifest, warm: Warm, wishes: Wishes, heard: Heard): Source {
   const hls = new Hls({
-    loader: loaderFor(warm),
+    loader: loaderFor(warm, heard.onReceipt),
     autoStartLoad: false,
     startPosition: wishes.start_ms / 1000,
     // CMAF needs no remuxing: a worker would cost a blob: in the page's policy and gain nothing.

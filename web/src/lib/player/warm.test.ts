@@ -107,3 +107,12 @@ it('a song that is left is no longer fetched', () => {
   expect(asked[0]?.signal.aborted).toBe(true);
   expect(warm.take(`${MEDIA}/aac-128/0.m4s`)).toBeUndefined();
 });
+
+it('the receipt of a segment that was fetched ahead is handed on, once', async () => {
+  const receipts: (string | null)[] = [];
+  network(async () => new Response(new Uint8Array([1, 2, 3, 4]), { headers: { 'antiphon-receipt': 'a receipt' } }));
+  const warm = new Warm(manifest, fromTheStart, (receipt) => void receipts.push(receipt));
+  await payload(warm, 'aac-128/init.mp4');
+  await payload(warm, 'aac-128/0.m4s');
+  expect(receipts).toEqual(['a receipt']);
+});

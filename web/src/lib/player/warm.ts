@@ -4,6 +4,7 @@
  * over once, under the name hls.js asks for; whatever is missing or fails here is simply asked for again.
  */
 import { bases } from '../bases';
+import { RECEIPT_HEADER } from '../heartbeats/receipts';
 import type { Manifest } from '../types';
 
 /** A request that hangs is given up, and made again as any other is. */
@@ -20,7 +21,12 @@ export class Warm {
   #waiting = new Map<string, Promise<Arrived>>();
   readonly #leaving = new AbortController();
 
-  constructor(manifest: Manifest, wishes: { start_ms: number; lossless: boolean }) {
+  /** `onReceipt` hears of the receipts of segments that are fetched here. */
+  constructor(
+    manifest: Manifest,
+    wishes: { start_ms: number; lossless: boolean },
+    private readonly onReceipt: (receipt: string | null) => void = () => undefined,
+  ) {
     const { first } = manifest;
     // Lossless is opened by its own playlist, of which the manifest holds nothing.
     if (!first || (wishes.lossless && manifest.lossless)) return;
@@ -81,6 +87,7 @@ export class Warm {
       const answer = await fetch(bases.at(bases.current, url), { credentials: 'omit', signal });
       first = performance.now();
       const payload = answer.ok ? await answer.arrayBuffer() : null;
+      this.onReceipt(answer.headers.get(RECEIPT_HEADER));
       return { payload, started, first, ended: performance.now() };
     } catch {
       return { payload: null, started, first, ended: performance.now() };
