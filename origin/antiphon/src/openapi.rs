@@ -299,7 +299,8 @@ fn init_section() {}
     tag = "playback",
     params(("token" = String, Path, description = "The media token"), ("rung" = String, Path, description = "The rung")),
     responses(
-        (status = 200, description = "CMAF header and segment 0", body = Vec<u8>, content_type = "audio/mp4"),
+        (status = 200, description = "CMAF header and segment 0", body = Vec<u8>, content_type = "audio/mp4",
+            headers(("Antiphon-Receipt" = String, description = "Of segment 0, as a segment has it"))),
         (status = 403, description = "`token_invalid`, `token_expired`, `token_revoked`, `not_allowed_here`", content_type = "application/problem+json"),
         (status = 404, description = "`no_such_segment`", content_type = "application/problem+json"),
     )
@@ -318,7 +319,8 @@ fn first() {}
         ("n" = u32, Path, description = "The segment"),
     ),
     responses(
-        (status = 200, description = "CMAF segment", body = Vec<u8>, content_type = "audio/mp4"),
+        (status = 200, description = "CMAF segment", body = Vec<u8>, content_type = "audio/mp4",
+            headers(("Antiphon-Receipt" = String, description = "To a GET of all of it: evidence that it was fetched, to echo in `receipts` of a heartbeat"))),
         (status = 403, description = "`token_invalid`, `token_expired`, `token_revoked`, `not_allowed_here`", content_type = "application/problem+json"),
         (status = 404, description = "`no_such_segment`", content_type = "application/problem+json"),
     )

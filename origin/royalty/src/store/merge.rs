@@ -319,7 +319,7 @@ async fn merge_events(tx: &mut PgConnection, sorted: Sorted) -> Result<Settled, 
     }
     for (play, proven) in sorted.proven {
         if let Some(claims) = sorted.plays.get(&play) {
-            // A receipt says when nothing was heard: only events move the play's last receipt.
+            // A segment's receipt does not say when anything was heard: only events move the time of the play.
             let unheard = || PlayChange { claims: *claims, new_events: 0, last_received_at: play.minted_at(), proven: Proven::default() };
             settled.plays.entry(play).or_insert_with(unheard).proven = proven;
         }

@@ -8,6 +8,7 @@ mod ledger;
 mod money;
 mod order;
 mod quarantine;
+mod receipts;
 mod reconciliation;
 mod routes;
 mod scene;
