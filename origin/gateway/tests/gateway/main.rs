@@ -2,8 +2,8 @@
 
 #![allow(missing_docs, unreachable_pub, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
-mod receipts;
 mod batches;
+mod receipts;
 mod revocations;
 mod system;
 
