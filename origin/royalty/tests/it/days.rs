@@ -2,7 +2,10 @@
 
 use platform::Shutdown;
 
-use crate::scene::{NOW, Scene, a_listen, scene, track};
+use crate::{
+    intake::until,
+    scene::{NOW, Scene, a_listen, scene, track},
+};
 
 const DAY_MS: i64 = 86_400_000;
 /// 2026-11-24T23:59:59.900Z.
@@ -34,9 +37,7 @@ async fn coming_days_are_ready_before_they_begin_and_old_ones_stay() {
         let (kept, stopped) = (royalty.clone(), stop.clone());
         let job = tokio::spawn(async move { kept.keep_partitions(stopped).await });
         let ahead = day_name(scene.clock.now().plus_ms(3 * DAY_MS));
-        while !days(&scene, "plays").await.contains(&ahead) {
-            tokio::task::yield_now().await;
-        }
+        until("the third day ahead is made", async || days(&scene, "plays").await.contains(&ahead)).await;
         stop.request();
         job.await.unwrap();
         assert_eq!(days(&scene, "plays").await, days(&scene, "events").await);

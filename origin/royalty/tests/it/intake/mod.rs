@@ -7,7 +7,8 @@ mod rig;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use protocol::heartbeat::{Batch, EventKind, StoredPost};
-use rig::{Rig, until};
+use rig::Rig;
+pub use rig::until;
 use serde_json::json;
 use tokio::{io::AsyncWriteExt as _, net::TcpStream};
 
@@ -80,7 +81,7 @@ async fn batches_in_another_order_give_the_same_rows(rig: Rig) {
         other.buffer.deliver(&Scene::batch(some.to_vec())).await;
     }
     other.settle().await;
-    let mut backwards: Vec<Batch> = late.chunks(3).chain(posts.chunks(4)).map(|some| Scene::batch(some.to_vec())).collect();
+    let mut backwards: Vec<Batch> = posts.chunks(4).chain(late.chunks(3)).map(|some| Scene::batch(some.to_vec())).collect();
     backwards.reverse();
     for batch in &backwards {
         rig.buffer.deliver(batch).await;
