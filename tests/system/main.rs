@@ -10,6 +10,7 @@ mod members;
 mod money;
 mod playback;
 mod reconcile;
+mod receipts;
 mod refusals;
 mod revocation;
 mod stampede;
@@ -96,6 +97,7 @@ async fn run(filter: Option<&str>) -> Result<Tally> {
                 check!(money::a_play_too_short_or_too_fast_is_void),
                 check!(money::a_stock_players_reports_count),
                 check!(money::a_heartbeat_through_the_gateway_counts_once_with_the_edge),
+                check!(receipts::a_listen_is_corroborated_by_the_receipts_of_its_own_segments),
             ],
         )
         .await;
