@@ -2,7 +2,8 @@
 // while it computes, so the caller measures from outside, and takes the slope over N. The answer is how many were valid.
 //
 //   /wasm?n=N               a media token in, yes or no out: decoding, HMAC, comparison, fields
-//   /webcrypto?n=N          the same with js/tokens.js
+//   /receipt-wasm?n=N       the same, and the receipt that a segment is answered with
+//   /webcrypto?n=N          a media token with js/tokens.js
 //   /sign?n=N               crypto.subtle.sign of the token's 81 bytes alone, which is the least that any JavaScript verifier must do
 //   /session-wasm?n=N       a session (Ed25519)
 //   /session-webcrypto?n=N  the same with js/tokens.js
@@ -28,6 +29,7 @@ const pass = (text) => encoder.encodeInto(text, new Uint8Array(exports.memory.bu
 
 const ways = {
   "/wasm": (token, now) => exports.verify(place, pass(token), now) === 1,
+  "/receipt-wasm": (token, now) => exports.verify_and_receipt(place, pass(token), now) === 1,
   "/webcrypto": async (token, now) => (await verifyToken(keys, token, 1, now)) !== undefined,
   "/session-wasm": (jwt, now) => exports.verify_session(place, pass(jwt), now) === 1,
   "/session-webcrypto": async (jwt, now) => (await session(keys, `Bearer ${jwt}`, now)).refused === undefined,

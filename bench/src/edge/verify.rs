@@ -34,10 +34,11 @@ pub(crate) const WASM: &str = "wasm";
 /// The same by WebCrypto.
 pub(crate) const WEBCRYPTO: &str = "webcrypto";
 
-fn ways() -> [Way; 5] {
+fn ways() -> [Way; 6] {
     let way = |path, name, many| Way { path, name, many, us: Vec::new() };
     [
         way(WASM, "media token (HMAC), WebAssembly: the Worker's code", MANY_TOKENS),
+        way("receipt-wasm", "the same, and a segment's receipt", MANY_TOKENS),
         way(WEBCRYPTO, "media token, JavaScript with WebCrypto", MANY_TOKENS),
         way("sign", "`crypto.subtle.sign` of 81 bytes alone", MANY_TOKENS),
         way("session-wasm", "session (Ed25519), WebAssembly: the Worker's code", MANY_SESSIONS),
