@@ -43,6 +43,7 @@ mod proxy;
 mod remembered;
 mod revoked;
 mod route;
+mod sessions;
 mod settings;
 mod sheets;
 

@@ -15,7 +15,7 @@ use crate::{
     asked::Asked,
     cards, evidence, log,
     media::Piece,
-    prefetch, revoked, sheets,
+    prefetch, revoked, sessions, sheets,
 };
 
 /// Answers with the multivariant playlist, or with JSON for our own player.
@@ -29,7 +29,13 @@ pub(crate) async fn answer(edge: &Rc<Edge>, asked: &Asked, track: &str) -> Resul
     revoked::keep_up(edge).await;
     let keys = &edge.settings.keys;
     let (session, renew) = revoked::judge(|revoked| {
-        let session = admission::session(keys, &edge.settings.sessions, revoked, authorization.as_deref(), edge.now)?;
+        let session = admission::session(
+            keys,
+            |jwt| sessions::authenticate(&edge.settings.sessions, jwt),
+            revoked,
+            authorization.as_deref(),
+            edge.now,
+        )?;
         let renew = ticket.map(|ticket| admission::renewal(keys, revoked, &ticket, edge.now)).transpose()?;
         admission::track(revoked, track, edge.now)?;
         Ok((session, renew))

@@ -7,7 +7,7 @@ use crate::{
     keys::TokenKeys,
     media_path::{self, MediaObject},
     revocation::{Kind, Revocations},
-    session::{Session, SessionError, SessionVerifier, bearer},
+    session::{Session, SessionError, bearer},
     token::{Claims, Purpose, TokenError, Verifier},
 };
 
@@ -57,18 +57,20 @@ pub fn media(keys: &impl Verifier, revoked: &Revocations, path: &str, now: UnixM
 }
 
 /// Judges the session that asks for a manifest: `play_until` counts, which outlives an identity service that is away, until it is revoked.
+/// `authenticate` tells what an access token says ([`SessionVerifier::authenticate`](crate::session::SessionVerifier::authenticate), or what it said before).
 ///
 /// # Errors
 /// 401 `session_missing`, `session_invalid`, `session_expired`, `session_revoked`.
 pub fn session(
     keys: &TokenKeys,
-    sessions: &SessionVerifier,
+    authenticate: impl FnOnce(&str) -> Result<Session, SessionError>,
     revoked: &Revocations,
     authorization: Option<&str>,
     now: UnixMs,
 ) -> Result<Session, Problem> {
     let session = bearer(authorization)
-        .and_then(|jwt| sessions.verify_for_play(jwt, now))
+        .and_then(authenticate)
+        .and_then(|session| session.may_play(now).map(|()| session))
         .map_err(|error: SessionError| Problem::new(401, error.code(), error.to_string()))?;
     if !revoked.is_empty() && revoked.refuses(Kind::Account, keys.pseudonym(session.account).into(), session.issued_at, now) {
         return Err(Problem::new(401, "session_revoked", "this session has been revoked: sign in again"));

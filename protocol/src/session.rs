@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use ed25519_dalek::{Signature, Signer as _, SigningKey, VerifyingKey};
 use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
 use crate::{AccountId, Plan, Role, Territory, UnixMs, ids::parse_hex};
@@ -38,6 +39,29 @@ pub struct Session {
     pub expires_at: UnixMs,
     /// When it ends for the manifest.
     pub play_until: UnixMs,
+}
+
+impl Session {
+    /// Whether it is in force for the manifest, which honours `play_until`.
+    ///
+    /// # Errors
+    /// [`SessionError::Invalid`] before it was signed, [`SessionError::Expired`] when it has ended.
+    pub fn may_play(&self, now: UnixMs) -> Result<(), SessionError> {
+        self.is_in_force(self.play_until.max(self.expires_at), now)
+    }
+
+    fn is_in_force(&self, until: UnixMs, now: UnixMs) -> Result<(), SessionError> {
+        if self.issued_at.since(now) > SKEW_MS {
+            return Err(SessionError::Invalid);
+        }
+        if now.since(until) > SKEW_MS { Err(SessionError::Expired) } else { Ok(()) }
+    }
+}
+
+/// A name for an access token that tells nothing of it (SHA-256).
+#[must_use]
+pub fn fingerprint(jwt: &str) -> [u8; 32] {
+    Sha256::digest(jwt.as_bytes()).into()
 }
 
 /// Why a session is refused.
@@ -216,8 +240,8 @@ impl SessionVerifier {
     /// # Errors
     /// [`SessionError`].
     pub fn verify(&self, jwt: &str, now: UnixMs) -> Result<Session, SessionError> {
-        let session = self.verify_signature(jwt, now)?;
-        if now.since(session.expires_at) > SKEW_MS { Err(SessionError::Expired) } else { Ok(session) }
+        let session = self.authenticate(jwt)?;
+        session.is_in_force(session.expires_at, now).map(|()| session)
     }
 
     /// The session of an access token for the manifest, which honours `play_until`.
@@ -225,12 +249,16 @@ impl SessionVerifier {
     /// # Errors
     /// [`SessionError`].
     pub fn verify_for_play(&self, jwt: &str, now: UnixMs) -> Result<Session, SessionError> {
-        let session = self.verify_signature(jwt, now)?;
-        let until = session.play_until.max(session.expires_at);
-        if now.since(until) > SKEW_MS { Err(SessionError::Expired) } else { Ok(session) }
+        let session = self.authenticate(jwt)?;
+        session.may_play(now).map(|()| session)
     }
 
-    fn verify_signature(&self, jwt: &str, now: UnixMs) -> Result<Session, SessionError> {
+    /// What an access token of ours says, whether or not it is in force: the same at any time, so it may be remembered, and is to be judged by
+    /// [`Session::may_play`] whenever it is used.
+    ///
+    /// # Errors
+    /// [`SessionError::Invalid`].
+    pub fn authenticate(&self, jwt: &str) -> Result<Session, SessionError> {
         if jwt.len() > JWT_CHARS_MAX {
             return Err(SessionError::Invalid);
         }
@@ -242,7 +270,7 @@ impl SessionVerifier {
         let signature = Signature::from_slice(&signature).map_err(|_| SessionError::Invalid)?;
         key.verify_strict(signed.as_bytes(), &signature).map_err(|_| SessionError::Invalid)?;
         let claims: JwtClaims = decode(claims)?;
-        if claims.iss != ISSUER || claims.iat.saturating_mul(1000).saturating_sub(now.0) > SKEW_MS {
+        if claims.iss != ISSUER {
             return Err(SessionError::Invalid);
         }
         Ok(Session {

@@ -22,7 +22,7 @@ pub(crate) async fn answer(gateway: &Gateway, request: &RequestHeader, path: &st
     let authorization = header_text(request, "authorization");
     let ticket = query::argument(query_string, "play");
     let (session, track, renew) = gateway.revoked.judged(|revoked| {
-        let session = admission::session(&gateway.token_keys, &gateway.sessions, revoked, authorization, now)?;
+        let session = admission::session(&gateway.token_keys, |jwt| gateway.sessions.authenticate(jwt), revoked, authorization, now)?;
         let track = track_of(path).ok_or_else(no_such_track)?;
         let renew = ticket.map(|ticket| admission::renewal(&gateway.token_keys, revoked, &ticket, now)).transpose()?;
         admission::track(revoked, track, now)?;
