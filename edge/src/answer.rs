@@ -1,9 +1,15 @@
-//! How answers are made: each is one set of headers, copied from what an isolate prepared once, and one body.
+//! How answers are made: what an isolate prepared once, what is said of this one besides, and a body become a response in one crossing.
+
+use std::thread::LocalKey;
 
 use protocol::Problem;
-use worker::web_sys::{self, ReadableStream, ResponseInit};
+use worker::{
+    js_sys::Promise,
+    wasm_bindgen::JsValue,
+    web_sys::{self, ReadableStream},
+};
 
-use crate::log;
+use crate::{log, platform};
 
 /// Names the request in logs of edge and origin.
 pub(crate) const REQUEST_ID: &str = "x-request-id";
@@ -44,10 +50,18 @@ const PREFLIGHT_MAX_AGE_S: &str = "86400";
 /// An answer that is not sent yet.
 pub(crate) struct Answer {
     status: u16,
-    headers: web_sys::Headers,
+    like: Like,
+    /// Headers besides, each name once.
+    fields: Vec<(&'static str, String)>,
     body: Body,
     /// What the counters call it: `ok`, `hit`, `miss`, a problem's code.
     pub(crate) outcome: &'static str,
+}
+
+/// Whose headers an answer begins with.
+enum Like {
+    Prepared(&'static LocalKey<web_sys::Headers>),
+    Gateways(web_sys::Headers),
 }
 
 enum Body {
@@ -59,17 +73,16 @@ enum Body {
 impl Answer {
     /// An answer without a body.
     pub(crate) fn new(status: u16) -> Self {
-        Self::like(&COMMON_HEADERS, status)
+        Self::like(Like::Prepared(&COMMON_HEADERS), status)
     }
 
     /// An answer about bytes of audio.
     pub(crate) fn audio(status: u16) -> Self {
-        Self::like(&AUDIO_HEADERS, status)
+        Self::like(Like::Prepared(&AUDIO_HEADERS), status)
     }
 
-    fn like(template: &'static std::thread::LocalKey<web_sys::Headers>, status: u16) -> Self {
-        let headers = template.with(|template| web_sys::Headers::new_with_headers(template).unwrap_or_else(|_| template.clone()));
-        Self { status, headers, body: Body::Empty, outcome: "ok" }
+    fn like(like: Like, status: u16) -> Self {
+        Self { status, like, fields: Vec::with_capacity(8), body: Body::Empty, outcome: "ok" }
     }
 
     /// A generated text, with its length said even to a HEAD.
@@ -99,11 +112,8 @@ impl Answer {
 
     /// An answer of the gateway, passed on as it is under our headers.
     pub(crate) fn passed_on(response: &web_sys::Response) -> Self {
-        let headers = web_sys::Headers::new_with_headers(&response.headers()).unwrap_or_else(|_| worker::Headers::new().0);
-        for (name, value) in COMMON {
-            let _ = headers.set(name, value);
-        }
-        Self { status: response.status(), headers, body: response.body().map_or(Body::Empty, Body::Stream), outcome: "ok" }
+        let answer = Self::like(Like::Gateways(response.headers()), response.status()).streaming(response.body());
+        COMMON.into_iter().fold(answer, |answer, (name, value)| answer.with(name, value))
     }
 
     /// The answer to a CORS preflight.
@@ -114,15 +124,18 @@ impl Answer {
             .with("access-control-max-age", PREFLIGHT_MAX_AGE_S)
     }
 
-    /// Sets a header. Values are ours and always valid, so a refusal to set one is not an error of the request.
-    pub(crate) fn with(self, name: &str, value: &str) -> Self {
-        let _ = self.headers.set(name, value);
+    /// Sets a header to a value without an end of line, which none of ours has.
+    pub(crate) fn with(mut self, name: &'static str, value: &str) -> Self {
+        match self.fields.iter_mut().find(|(other, _)| *other == name) {
+            Some((_, before)) => value.clone_into(before),
+            None => self.fields.push((name, value.to_owned())),
+        }
         self
     }
 
     /// Compresses it: the runtime does so to a body that says it is compressed, and then knows no length beforehand.
-    pub(crate) fn gzipped(self) -> Self {
-        let _ = self.headers.delete("content-length");
+    pub(crate) fn gzipped(mut self) -> Self {
+        self.fields.retain(|(name, _)| *name != "content-length");
         self.with("content-encoding", "gzip")
     }
 
@@ -142,16 +155,37 @@ impl Answer {
     }
 
     /// The platform's response; to a HEAD without the body.
-    pub(crate) fn respond(self, head: bool) -> worker::Result<web_sys::Response> {
-        let init = ResponseInit::new();
-        init.set_status(self.status);
-        init.set_headers(&self.headers);
-        let response = match self.body {
-            Body::Text(text) if !head => web_sys::Response::new_with_opt_str_and_init(Some(&text), &init),
-            Body::Stream(stream) if !head => web_sys::Response::new_with_opt_readable_stream_and_init(Some(&stream), &init),
-            _ => web_sys::Response::new_with_opt_str_and_init(None, &init),
+    pub(crate) fn respond(self, head: bool) -> Result<web_sys::Response, JsValue> {
+        let fields = self.lines();
+        let body = match self.body {
+            Body::Text(text) if !head => JsValue::from_str(&text),
+            Body::Stream(stream) if !head => stream.into(),
+            _ => JsValue::NULL,
         };
-        response.map_err(worker::Error::from)
+        self.like.with(|headers| platform::respond(self.status, headers, &fields, &body))
+    }
+
+    /// The cached entry under `key` as a response like this one, else what `otherwise` makes of the rest.
+    pub(crate) fn cached(&self, key: &str, otherwise: &JsValue, request: &web_sys::Request, env: &JsValue, context: &JsValue) -> Promise {
+        self.like.with(|headers| platform::cached(key, headers, &self.lines(), otherwise, request, env, context))
+    }
+
+    /// Name and value in turn, a line each.
+    fn lines(&self) -> String {
+        let mut lines = String::with_capacity(64 * self.fields.len());
+        for (name, value) in &self.fields {
+            lines.extend([name, "\n", value, "\n"]);
+        }
+        lines
+    }
+}
+
+impl Like {
+    fn with<T>(&self, use_of: impl FnOnce(&web_sys::Headers) -> T) -> T {
+        match self {
+            Self::Prepared(headers) => headers.with(use_of),
+            Self::Gateways(headers) => use_of(headers),
+        }
     }
 }
 

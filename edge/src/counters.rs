@@ -11,7 +11,7 @@ use std::{cell::RefCell, collections::BTreeMap};
 use protocol::UnixMs;
 use worker::{AnalyticsEngineDataPointBuilder, Env};
 
-use crate::log;
+use crate::{log, platform};
 
 const BINDING: &str = "METRICS";
 /// How often counts go to the dataset, and to the log.
@@ -37,13 +37,30 @@ thread_local! {
 
 /// Counts one `outcome` of `route`, which took `ms`.
 pub(crate) fn count(env: &Env, route: &'static str, outcome: &'static str, now: UnixMs, ms: i64) {
-    let due = COUNTERS.with_borrow_mut(|counters| {
+    add(route, outcome, Count { times: 1, ms });
+    keep_up(env, now);
+}
+
+fn add(route: &'static str, outcome: &'static str, more: Count) {
+    COUNTERS.with_borrow_mut(|counters| {
         let count = counters.counts.entry((route, outcome)).or_default();
-        count.times = count.times.saturating_add(1);
-        count.ms = count.ms.saturating_add(ms);
-        counters.written_at.is_none_or(|at| now.since(at) >= counters.every_ms)
+        count.times = count.times.saturating_add(more.times);
+        count.ms = count.ms.saturating_add(more.ms);
     });
-    if !due {
+}
+
+/// Writes what has gathered, when it is time to.
+pub(crate) fn keep_up(env: &Env, now: UnixMs) {
+    if !COUNTERS.with_borrow(|counters| counters.written_at.is_none_or(|at| now.since(at) >= counters.every_ms)) {
+        return;
+    }
+    // Segments that were at hand: nothing of ours ran when they were answered.
+    if let [times, ms] = *platform::taken()
+        && times > 0.0
+    {
+        add("media", "hit", Count { times: times as u32, ms: ms as i64 });
+    }
+    if COUNTERS.with_borrow(|counters| counters.counts.is_empty()) {
         return;
     }
     match env.analytics_engine(BINDING) {

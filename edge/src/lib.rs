@@ -7,6 +7,7 @@
 //! ```text
 //!                    route
 //!   /v1/tracks/{id}/manifest ──► manifest ──► revoked, card + sheet (cache, else gateway) ──► protocol::manifest::decide
+//!   a segment that is at hand ─► at_hand ───► token, revoked ──► cache, streamed through
 //!   /v1/media/{token}/...    ──► media ─────► token, revoked ──► cache, else gateway's shield, streamed through
 //!   /v1/me/play-event        ──► play_event ► HeartbeatBuffer (durable object) ──► batches ──► gateway ──► royalty
 //!   /internal/buffers/...    ──► held ──────► what the buffers hold, for operators (signed)
@@ -27,6 +28,7 @@
 
 mod answer;
 mod asked;
+mod at_hand;
 mod buffer;
 mod cache;
 mod cards;
@@ -37,8 +39,10 @@ mod log;
 mod manifest;
 mod media;
 mod origin;
+mod platform;
 mod play_event;
 mod prefetch;
+mod promise;
 mod proxy;
 mod remembered;
 mod revoked;
@@ -47,7 +51,12 @@ mod sessions;
 mod settings;
 mod sheets;
 
-use std::{cell::Cell, future::Future, panic::AssertUnwindSafe, rc::Rc};
+use std::{
+    cell::Cell,
+    future::Future,
+    panic::{AssertUnwindSafe, catch_unwind},
+    rc::Rc,
+};
 
 use answer::Answer;
 use asked::{Asked, METHODS};
@@ -55,7 +64,8 @@ use futures::FutureExt as _;
 use protocol::{Problem, UnixMs};
 use route::Route;
 use settings::Settings;
-use worker::{Context, Env, Method, event, web_sys};
+use wasm_bindgen::{JsCast as _, JsValue, closure::Closure, prelude::wasm_bindgen};
+use worker::{Context, Env, Method, web_sys, worker_sys};
 
 /// What every handler may use besides its request. What goes on behind an answer holds it too.
 pub(crate) struct Edge {
@@ -82,9 +92,31 @@ impl Edge {
     }
 }
 
-#[event(fetch)]
-async fn fetch(asked: Asked, env: Env, context: Context) -> worker::Result<web_sys::Response> {
-    let (arrived, request_id) = (now(), request_id(&asked));
+/// Answers a request: a response, or a promise of one. (`worker`'s own entry makes a promise and a task for every request.)
+#[wasm_bindgen]
+pub fn fetch(request: web_sys::Request, env: Env, context: worker_sys::Context) -> JsValue {
+    let (arrived, asked) = (now(), Asked::of(request));
+    // A panic there is left to whoever answers it at length.
+    let at_hand = catch_unwind(AssertUnwindSafe(|| at_hand::answer(&asked, &env, &context, arrived)));
+    match at_hand {
+        Ok(Some(promise)) => promise.into(),
+        Ok(None) | Err(_) => at_length(asked, env, context, arrived),
+    }
+}
+
+/// A request that is answered at length.
+fn at_length(asked: Asked, env: Env, context: worker_sys::Context, arrived: UnixMs) -> JsValue {
+    promise::of(respond(asked, env, Context::new(context), arrived))
+}
+
+thread_local! {
+    /// [`at_length`] for JavaScript, of a request that is not at hand after all.
+    static AT_LENGTH: Closure<dyn Fn(web_sys::Request, JsValue, JsValue) -> JsValue> =
+        Closure::new(|request, env: JsValue, context: JsValue| at_length(Asked::of(request), env.unchecked_into(), context.unchecked_into(), now()));
+}
+
+async fn respond(asked: Asked, env: Env, context: Context, arrived: UnixMs) -> Result<JsValue, JsValue> {
+    let request_id = request_id(&asked);
     let route = route::of(asked.path());
     // A panic unwinds to here and no further (`edge/.cargo/config.toml`): the request it came from fails, and no other one.
     let served = AssertUnwindSafe(serve(&asked, route, &env, context, arrived, &request_id)).catch_unwind().await;
@@ -99,7 +131,7 @@ async fn fetch(asked: Asked, env: Env, context: Context) -> worker::Result<web_s
         });
         log::warn("request_failed", fields);
     }
-    answer.with(answer::REQUEST_ID, &request_id).respond(asked.is_head())
+    answer.with(answer::REQUEST_ID, &request_id).respond(asked.is_head()).map(JsValue::from)
 }
 
 async fn serve(asked: &Asked, route: Route<'_>, env: &Env, context: Context, now: UnixMs, request_id: &str) -> Result<Answer, Problem> {
@@ -137,7 +169,7 @@ thread_local! {
 
 /// The caller's request id when a log can hold it, else a new one: a random name of this isolate and a number, since random bytes for each
 /// request cost more than all of the rest of it.
-fn request_id(asked: &Asked) -> String {
+pub(crate) fn request_id(asked: &Asked) -> String {
     let loggable = |id: &String| (8..=64).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
     asked.header(answer::REQUEST_ID).filter(loggable).unwrap_or_else(|| {
         let (isolate, given) = REQUESTS.get();

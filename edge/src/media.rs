@@ -139,7 +139,7 @@ async fn whole(edge: &Rc<Edge>, piece: Piece, etag: &str) -> Result<Answer, Prob
     if let Some(hit) = cache::get(&key).await
         && let Some(length) = content_length(&hit)
     {
-        return Ok(bytes(200, etag, length, hit.body()).with("cache-status", HIT).counted_as("hit"));
+        return Ok(self::hit(etag, length, hit.body()));
     }
     let (length, fetched) = fetch(edge, piece).await?;
     let copy = fetched.clone().map_err(|error| answer::fault("splitting a stream", &worker::Error::from(error)))?;
@@ -192,6 +192,11 @@ async fn store(key: String, length: u64, fetched: Response) {
     let Some(stream) = fetched.body() else { return };
     let headers = [("content-type", "audio/mp4"), ("cache-control", cache::IMMUTABLE), ("content-length", &length.to_string())];
     cache::put(key, &headers, Content::Stream(stream)).await;
+}
+
+/// All of a piece that is in the cache.
+pub(crate) fn hit(etag: &str, length: u64, body: Option<ReadableStream>) -> Answer {
+    bytes(200, etag, length, body).with("cache-status", HIT).counted_as("hit")
 }
 
 fn bytes(status: u16, etag: &str, length: u64, body: Option<ReadableStream>) -> Answer {

@@ -29,7 +29,7 @@ thread_local! {
 pub(crate) fn saw(edge: &Edge, piece: Piece) -> bool {
     let name = (Rc::clone(&edge.host), piece.version, piece.object);
     SEEN.with_borrow_mut(|seen| {
-        let known = seen.get(&name).is_some_and(|at| edge.now.since(at) < SEEN_MS);
+        let known = is_seen(seen, &name, edge.now);
         if !known {
             seen.insert(name, edge.now);
         }
@@ -37,12 +37,26 @@ pub(crate) fn saw(edge: &Edge, piece: Piece) -> bool {
     })
 }
 
+/// Whether [`saw`] and [`after`] would have nothing to do.
+pub(crate) fn is_warm(host: &Rc<str>, now: UnixMs, asked: &Asked, claims: &Claims, object: MediaObject) -> bool {
+    let seen = |object| SEEN.with_borrow(|seen| is_seen(seen, &(Rc::clone(host), claims.version, object), now));
+    seen(object) && next(asked, claims, object).is_none_or(seen)
+}
+
+fn is_seen(seen: &Remembered<Name, UnixMs>, name: &Name, now: UnixMs) -> bool {
+    seen.get(name).is_some_and(|at| now.since(at) < SEEN_MS)
+}
+
 /// After the answer to `asked`, which was for `object`: the object that the player says comes next, else the next segment.
 pub(crate) fn after(edge: &Rc<Edge>, asked: &Asked, claims: &Claims, object: MediaObject) {
-    let next = said_by_player(asked, object).or_else(|| following(object));
-    if let Some(next) = next.filter(|next| next.rung().is_some_and(|rung| claims.rungs.contains(rung))) {
+    if let Some(next) = next(asked, claims, object) {
         fetch(edge, Piece { version: claims.version, object: next });
     }
+}
+
+fn next(asked: &Asked, claims: &Claims, object: MediaObject) -> Option<MediaObject> {
+    let next = said_by_player(asked, object).or_else(|| following(object));
+    next.filter(|next| next.rung().is_some_and(|rung| claims.rungs.contains(rung)))
 }
 
 /// Has `piece` fetched behind the answer unless it was seen.

@@ -59,11 +59,15 @@ enum Step {
 }
 
 impl Copy {
+    fn is_young(&self, now: UnixMs) -> bool {
+        self.as_of.is_some_and(|at| now.since(at) <= YOUNG_MS)
+    }
+
     fn step(&mut self, now: UnixMs) -> Step {
-        let age_ms = self.as_of.map(|at| now.since(at));
-        if age_ms.is_some_and(|age_ms| age_ms <= YOUNG_MS) {
+        if self.is_young(now) {
             return Step::Read;
         }
+        let age_ms = self.as_of.map(|at| now.since(at));
         let wait = self.failing_since.is_none() && age_ms.is_none_or(|age_ms| age_ms > OLD_MS);
         if self.attempted_at.is_none_or(|at| now.since(at) >= ATTEMPT_EVERY_MS) {
             self.attempted_at = Some(now);
@@ -95,6 +99,11 @@ impl Copy {
 
 thread_local! {
     static COPY: RefCell<Copy> = RefCell::default();
+}
+
+/// Whether the copy is so young that a request has nothing to do about it.
+pub(crate) fn is_young(now: UnixMs) -> bool {
+    COPY.with_borrow(|copy| copy.is_young(now))
 }
 
 /// Judges by the copy as it is.

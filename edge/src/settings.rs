@@ -47,6 +47,11 @@ impl Settings {
         })
     }
 
+    /// The isolate's settings, when a request has read them before.
+    pub(crate) fn loaded() -> Option<Rc<Self>> {
+        LOADED.with_borrow(Clone::clone)
+    }
+
     fn read(env: &Env) -> Result<Self, Problem> {
         let text = |name: &str| env.var(name).map(|value| value.to_string()).map_err(|_| unset(name, "is not set"));
         let url = |name: &str| text(name).map(|url| url.trim_end_matches('/').to_owned());

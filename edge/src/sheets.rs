@@ -36,10 +36,14 @@ pub(crate) async fn sheet(edge: &Rc<Edge>, version: MediaVersion) -> Result<Rc<S
     Ok(sheet)
 }
 
+/// The sheet of a media version, when this isolate remembers it.
+pub(crate) fn remembered(host: &Rc<str>, version: MediaVersion) -> Option<Rc<Sheet>> {
+    SHEETS.with_borrow(|sheets| sheets.get(&(Rc::clone(host), version)))
+}
+
 /// The sheet of a media version, unless only the origin has it.
 pub(crate) async fn at_hand(edge: &Rc<Edge>, version: MediaVersion) -> Option<Rc<Sheet>> {
-    let name = (Rc::clone(&edge.host), version);
-    if let Some(sheet) = SHEETS.with_borrow(|sheets| sheets.get(&name)) {
+    if let Some(sheet) = remembered(&edge.host, version) {
         return Some(sheet);
     }
     let cached = cache::get(&cache::sheet_key(&edge.host, version)).await?;
