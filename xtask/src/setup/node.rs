@@ -25,7 +25,13 @@ pub(super) fn ensure(workspace: &Workspace, purpose: Purpose) -> Result<()> {
         let folder = workspace.root.join(folder);
         if folder.join("package-lock.json").is_file() && !is_current(&folder) {
             say::step(&format!("installing npm packages in {}", folder.display()));
-            shell::output(Command::new("npm").args(["ci", "--no-fund", "--no-audit"]).current_dir(&folder))?;
+            let mut npm = Command::new("npm");
+            // npm leaves out, without a word, optional packages that say they want a newer node than the one it runs on,
+            // and compiled parts are optional packages. The first folder brings the node for the others.
+            if let Ok(path) = path(workspace) {
+                npm.env("PATH", path);
+            }
+            shell::output(npm.args(["ci", "--no-fund", "--no-audit"]).current_dir(&folder))?;
         }
     }
     Ok(())
