@@ -27,7 +27,8 @@ pub async fn emptied(system: &System) -> Result<()> {
     eventually("the buffers are empty", Duration::from_secs(90), async || {
         let signature = edge_auth::sign(&secret, "GET", &path, b"", crate::now());
         let edge = Client::new(&system.run.edge)?;
-        let held: Value = client::answer(edge.request(reqwest::Method::GET, &path).header(edge_auth::HEADER, signature)).await?.expect(200)?;
+        let held: Value =
+            client::answer(edge.request(reqwest::Method::GET, &path).header(edge_auth::HEADER, signature)).await?.expect(200)?;
         ensure!(held["posts"] == 0 && held["batches"] == 0 && held["set_aside"] == 0, "{held}");
         Ok(())
     })

@@ -14,10 +14,7 @@ use reqwest::Url;
 use rusty_s3::{Bucket, Credentials, S3Action as _, UrlStyle};
 use serde::Deserialize;
 
-use crate::{System, Upload};
-
-/// The region that a local system signs for.
-const REGION: &str = "us-east-1";
+use crate::{System, Upload, objects::REGION};
 
 /// The keys of a running system.
 pub struct Keys {
@@ -26,10 +23,25 @@ pub struct Keys {
     objects: ObjectKeys,
 }
 
+/// What opens the object store.
 #[derive(Deserialize)]
-struct ObjectKeys {
+pub(crate) struct ObjectKeys {
     access_key: String,
     secret_key: String,
+}
+
+impl ObjectKeys {
+    pub(crate) fn of(system: &System) -> Result<Self> {
+        Ok(serde_json::from_str(&read(system, "objects.json")?)?)
+    }
+
+    pub(crate) fn credentials(&self) -> Credentials {
+        Credentials::new(&self.access_key, &self.secret_key)
+    }
+}
+
+fn read(system: &System, name: &str) -> Result<String> {
+    std::fs::read_to_string(system.state.join("keys").join(name)).with_context(|| name.to_owned())
 }
 
 impl Keys {
@@ -38,11 +50,10 @@ impl Keys {
     /// # Errors
     /// When they are not where the system keeps them.
     pub fn of(system: &System) -> Result<Self> {
-        let read = |name: &str| std::fs::read_to_string(system.state.join("keys").join(name)).with_context(|| name.to_owned());
         Ok(Self {
-            sessions: SessionSigner::parse(&read("session.json")?)?,
-            tokens: TokenKeys::parse(&read("token.json")?)?,
-            objects: serde_json::from_str(&read("objects.json")?)?,
+            sessions: SessionSigner::parse(&read(system, "session.json")?)?,
+            tokens: TokenKeys::parse(&read(system, "token.json")?)?,
+            objects: ObjectKeys::of(system)?,
         })
     }
 
@@ -75,7 +86,7 @@ impl Keys {
         let url = Url::parse(&upload.url)?;
         let (bucket, key) = url.path().trim_start_matches('/').split_once('/').context("a bucket and a key")?;
         let bucket = Bucket::new(url.join("/")?, UrlStyle::Path, bucket.to_owned(), REGION)?;
-        let credentials = Credentials::new(&self.objects.access_key, &self.objects.secret_key);
+        let credentials = self.objects.credentials();
         let mut action = bucket.put_object(Some(&credentials), key);
         for (name, value) in &upload.headers {
             action.headers_mut().insert(name.clone(), value.clone());

@@ -1,18 +1,22 @@
 //! The harness of the whole-system tests: starts Antiphon as a user does, talks to it as clients do, and kills its parts.
 //!
-//! Everything is black box: `cargo xtask run` and its `run.json` in, HTTP answers and decoded audio out. Only [`keys`] looks inside.
+//! Everything is black box: `cargo xtask run` and its `run.json` in, HTTP answers and decoded audio out. Only
+//! [`keys`], [`objects`] and [`chaos::ledger`] look inside.
 #![allow(clippy::indexing_slicing, reason = "a member that a JSON value does not have reads as null")]
 
 pub mod audio;
 pub mod buffers;
+pub mod chaos;
 pub mod client;
 pub mod foreign;
 pub mod keys;
+pub mod objects;
 pub mod runner;
 pub mod system;
 
 pub use client::{Client, Listener, Upload};
 pub use keys::Keys;
+pub use objects::Objects;
 pub use system::System;
 
 use std::time::{Duration, Instant};

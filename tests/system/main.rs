@@ -4,13 +4,14 @@
 //! counts identity must hold, and a system that breaks it fails the run.
 #![allow(clippy::indexing_slicing, reason = "a member that a JSON value does not have reads as null")]
 
+mod attacks;
 mod chaos;
 mod contract;
 mod members;
 mod money;
 mod playback;
-mod reconcile;
 mod receipts;
+mod reconcile;
 mod refusals;
 mod revocation;
 mod stampede;
@@ -98,6 +99,17 @@ async fn run(filter: Option<&str>) -> Result<Tally> {
                 check!(money::a_stock_players_reports_count),
                 check!(money::a_heartbeat_through_the_gateway_counts_once_with_the_edge),
                 check!(receipts::a_listen_is_corroborated_by_the_receipts_of_its_own_segments),
+                check!(attacks::a_forged_position_is_refused_or_worth_nothing),
+                check!(attacks::a_clock_faster_than_time_is_void),
+                check!(attacks::a_thousand_parallel_plays_are_paid_the_time_that_passed),
+                check!(attacks::a_stolen_ticket_gives_its_thief_nothing),
+                check!(attacks::two_devices_on_one_ticket_are_one_listener),
+                check!(attacks::a_players_clock_is_not_believed),
+                check!(attacks::a_number_used_for_other_content_is_refused_or_quarantined),
+                check!(attacks::events_after_the_end_bring_nothing),
+                check!(attacks::plays_of_another_time_or_listener_do_not_count),
+                // Most of it is waiting, like the others'.
+                check!(chaos::an_encoder_killed_again_and_again_publishes_once_and_the_same_bytes),
             ],
         )
         .await;

@@ -20,7 +20,7 @@ async fn hear(system: &System, play: &Listener, first: &[(u32, &str, u32, u32)])
     Ok(())
 }
 
-async fn reaches(play: &Listener, state: &str) -> Result<Value> {
+pub(crate) async fn reaches(play: &Listener, state: &str) -> Result<Value> {
     eventually(&format!("the play is {state}"), Duration::from_secs(60), async || {
         let item = play.in_history().await?;
         ensure!(item["state"] == state, "{item}");

@@ -102,10 +102,10 @@ await tell('play', async (page) => {
 
   await step('the listen is in the history, and counts', async () => {
     const counted = await until(
-      'the play, provisional, with 30 s or more',
+      'the play, provisional, with 30 s or more, and receipts for them',
       async () => {
         const { items } = await api('/v1/me/history', { token });
-        return items.find((item) => item.play_id === play?.id && item.played_ms >= 30_000 && item.state === 'provisional');
+        return items.find((item) => item.play_id === play?.id && item.played_ms >= 30_000 && item.state === 'provisional' && item.corroborated);
       },
       { within_ms: 60_000, every_ms: 1_000 },
     );

@@ -11,6 +11,7 @@
 //! `.antiphon/`), which holds everything a run makes, so that deleting it is a full reset.
 mod bench;
 mod build;
+mod chaos;
 mod deny;
 mod fingerprint;
 mod loadtest;
@@ -55,6 +56,8 @@ enum Command {
     Loadtest(loadtest::Args),
     /// Run a benchmark from bench/
     Bench(bench::Args),
+    /// Kill parts of a system of its own under load, and see that nothing is lost
+    Chaos(chaos::Args),
     /// Check licences, duplicate versions and sources of the dependencies against deny.toml
     Deny,
 }
@@ -67,6 +70,7 @@ fn main() -> std::process::ExitCode {
         Command::BuildEdge => build::edge(),
         Command::Loadtest(args) => loadtest::main(&args),
         Command::Bench(args) => bench::main(&args),
+        Command::Chaos(args) => chaos::main(&args),
         Command::Deny => deny::main(),
     };
     match outcome {

@@ -19,8 +19,8 @@ use crate::shell;
 /// The first pause before a dead part is started again; it doubles with each death up to the maximum.
 const BACK_OFF_FIRST: Duration = Duration::from_millis(250);
 const BACK_OFF_MAX: Duration = Duration::from_secs(15);
-/// A part that lived this long is healthy: its next death starts with the first pause.
-const HEALTHY_AFTER: Duration = Duration::from_secs(30);
+/// A part that lived this long does not die of its start: its next death starts with the first pause.
+const HEALTHY_AFTER: Duration = Duration::from_secs(5);
 /// How many lines of a part's log are shown when it dies.
 const TAIL_LINES: usize = 12;
 /// A log line is JSON and may be long; its message stands in front.

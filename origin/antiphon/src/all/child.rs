@@ -19,8 +19,8 @@ use crate::role::Role;
 
 const BACK_OFF_FIRST: Duration = Duration::from_millis(200);
 const BACK_OFF_MAX: Duration = Duration::from_secs(15);
-/// A role that lived this long is healthy: its next death starts with the first pause.
-const HEALTHY_AFTER: Duration = Duration::from_secs(30);
+/// A role that lived this long does not die of its start: its next death starts with the first pause.
+const HEALTHY_AFTER: Duration = Duration::from_secs(5);
 /// How long a role may take to finish what it does. The gateway and the services share the supervisor's own time.
 const STOP_PATIENCE: Duration = Duration::from_secs(5);
 const TAIL_LINES: usize = 8;
