@@ -38,7 +38,11 @@ pub(crate) async fn answer(edge: &Rc<Edge>, asked: &Asked) -> Result<Answer, Pro
         Outcome::TooFast { retry_after_s } => return Err(too_many_heartbeats(retry_after_s)),
         Outcome::Full => {
             let draw = crate::random::<1>().map_or(0, |[draw]| u32::from(draw));
-            return Err(Problem::unavailable("buffer_full", "heartbeats cannot be kept now: keep them and send them again", 30 + draw % 30));
+            return Err(Problem::unavailable(
+                "buffer_full",
+                "heartbeats cannot be kept now: keep them and send them again",
+                30 + draw % 30,
+            ));
         }
         Outcome::Failed => return Err(not_kept()),
     };
@@ -48,7 +52,8 @@ pub(crate) async fn answer(edge: &Rc<Edge>, asked: &Asked) -> Result<Answer, Pro
         detail: "an event of this name was sent before with other content".to_owned(),
     }));
     rejected.sort_by_key(|refusal| refusal.index);
-    let answer = PostAnswer { accepted, duplicate, rejected, receipts_dropped, stop: stop.then(|| "elsewhere".to_owned()), heartbeat_every_ms };
+    let answer =
+        PostAnswer { accepted, duplicate, rejected, receipts_dropped, stop: stop.then(|| "elsewhere".to_owned()), heartbeat_every_ms };
     serde_json::to_string(&answer).map(|body| Answer::json(202, body)).map_err(|error| answer::fault("writing an answer", &error))
 }
 

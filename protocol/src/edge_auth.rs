@@ -48,7 +48,9 @@ pub fn verify(secret: &[u8], header: &str, method: &str, path_and_query: &str, b
     let (time, tag) = header.strip_prefix("t=").and_then(|rest| rest.split_once(",s=")).ok_or(EdgeAuthError::Invalid)?;
     let at = UnixMs(time.parse().map_err(|_| EdgeAuthError::Invalid)?);
     let tag: [u8; 32] = parse_hex(tag).ok_or(EdgeAuthError::Invalid)?;
-    hmac_sha256(secret, &message(method, path_and_query, &to_hex(&Sha256::digest(body)), at)).verify_slice(&tag).map_err(|_| EdgeAuthError::Invalid)?;
+    hmac_sha256(secret, &message(method, path_and_query, &to_hex(&Sha256::digest(body)), at))
+        .verify_slice(&tag)
+        .map_err(|_| EdgeAuthError::Invalid)?;
     if now.since(at).abs() > WINDOW_MS {
         return Err(EdgeAuthError::Stale);
     }

@@ -428,7 +428,8 @@ mod tests {
     #[test]
     fn receipts_corroborate_what_was_heard_of_their_segments_and_change_nothing_else() {
         let heard = [(0, Start, 0, 0, 100), (1, Progress, 0, 15_000, 15_100), (2, Stop, 15_000, 35_000, 35_100)];
-        let table: [(&str, &[(u32, u32)], bool); 9] = [
+        type Case<'a> = (&'a str, &'a [(u32, u32)], bool);
+        let table: [Case; 9] = [
             ("no receipt", &[], false),
             ("every segment", &[(0, 2_000), (2_000, 8_000), (8_000, 36_000)], true),
             ("just enough", &[(4_900, 35_000)], true),
@@ -441,7 +442,7 @@ mod tests {
         ];
         for (name, proven, corroborated) in table {
             let evidence = PlayEvidence { proven: proven.iter().copied().collect(), ..play(1, MINT, 200_000, &heard) };
-            let listen = fold(&[evidence.clone()])[0];
+            let listen = fold(std::slice::from_ref(&evidence))[0];
             assert_eq!((listen.played_ms, listen.state, listen.corroborated), (35_000, Provisional, corroborated), "{name}");
             let strict = super::fold(&[evidence], Uncorroborated::Void)[0];
             let expected = if corroborated { Provisional } else { Void(VoidReason::Uncorroborated) };

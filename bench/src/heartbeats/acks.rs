@@ -51,7 +51,8 @@ pub(crate) fn measure(site: &Site, options: &Options, effort: Effort) -> Result<
     if let Some(program) = &options.nats {
         stores.push(Box::new(Nats::start(program, site.directory(), Arc::clone(&listeners))?));
     }
-    let line = |store: &dyn Store| Acks { name: store.name(), per_s: Vec::new(), cpu: Vec::new(), latencies: Samples::default(), p99: Vec::new() };
+    let line =
+        |store: &dyn Store| Acks { name: store.name(), per_s: Vec::new(), cpu: Vec::new(), latencies: Samples::default(), p99: Vec::new() };
     let mut acks: Vec<Acks> = stores.iter().map(|store| line(store.as_ref())).collect();
     for store in &stores {
         // Code is compiled, files are made.

@@ -113,9 +113,8 @@ mod tests {
 
     #[test]
     fn the_fleet_is_the_design_s_and_grows_with_the_cost_of_an_event() {
-        let fleet = |us: f64| {
-            Fleet::of(Measured { edge_us: us, gateway_us: 1.0, royalty_us: 10.0, postgres_us: 60.0, buffer_per_s: 1_400.0 })
-        };
+        let fleet =
+            |us: f64| Fleet::of(Measured { edge_us: us, gateway_us: 1.0, royalty_us: 10.0, postgres_us: 60.0, buffer_per_s: 1_400.0 });
         let one = fleet(600.0);
         assert!((one.heartbeats_per_day - 120e9).abs() < 1.0 && (one.peak_per_s / 1e6 - 2.78).abs() < 0.01);
         assert!((one.edge_cores - 2_777.8).abs() < 1.0 && (one.buffers - 3_969.0).abs() < 1.0 && (one.cells - 9.0).abs() < 0.1);

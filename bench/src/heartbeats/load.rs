@@ -68,7 +68,11 @@ pub(crate) fn open(store: &dyn Store, connections: usize, window: Duration, per_
     })
 }
 
-fn each(store: &dyn Store, connections: usize, work: impl Fn(&mut dyn Connection, &mut Vec<Duration>) -> Result<()> + Sync) -> Result<Seen> {
+fn each(
+    store: &dyn Store,
+    connections: usize,
+    work: impl Fn(&mut dyn Connection, &mut Vec<Duration>) -> Result<()> + Sync,
+) -> Result<Seen> {
     let mut open = (0..connections).map(|_| store.connect()).collect::<Result<Vec<_>>>()?;
     let begun = Instant::now();
     let mut seen = Seen::default();

@@ -79,7 +79,13 @@ struct Effort {
 pub(crate) fn run(options: &Options) -> Result<String> {
     ensure!(options.rounds > 0 && options.connections > 0, "rounds and connections are at least 1");
     let effort = if options.quick {
-        Effort { rounds: 2, window: Duration::from_millis(700), connections: options.connections, listening: Duration::from_secs(8), batches: 5 }
+        Effort {
+            rounds: 2,
+            window: Duration::from_millis(700),
+            connections: options.connections,
+            listening: Duration::from_secs(8),
+            batches: 5,
+        }
     } else {
         let window = Duration::from_secs_f64(options.window);
         Effort { rounds: options.rounds, window, connections: options.connections, listening: Duration::from_secs(25), batches: 15 }

@@ -10,7 +10,9 @@ use anyhow::{Result, ensure};
 use sqlx::{Connection as _, PgConnection};
 
 use super::{
-    Effort, acks::END_EVERY, load,
+    Effort,
+    acks::END_EVERY,
+    load,
     posts::Listeners,
     site::{Cpu, Site},
     stores::Edge,

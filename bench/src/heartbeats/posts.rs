@@ -62,7 +62,10 @@ impl Listeners {
         let (seq, place) = (n / count, n % count);
         let from_ms = (seq % 200) * 1_000;
         let event = json!({ "seq": seq, "kind": kind, "from_ms": from_ms, "to_ms": from_ms + 1_000, "muted": false, "background": false });
-        let (play, ticket) = self.tickets.get(place as usize).map_or((PlayId::v7(machine::unix_now(), [0; 10]), ""), |(play, ticket)| (*play, ticket.as_str()));
+        let (play, ticket) = self
+            .tickets
+            .get(place as usize)
+            .map_or((PlayId::v7(machine::unix_now(), [0; 10]), ""), |(play, ticket)| (*play, ticket.as_str()));
         (play, ticket, event)
     }
 

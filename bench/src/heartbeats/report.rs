@@ -137,7 +137,10 @@ impl Report {
     }
 
     fn write(&self, text: &mut String) -> std::fmt::Result {
-        writeln!(text, "| keeps a post, acknowledged from disk | posts/s | posts/s and core | CPU-us | p50 ms | p99 ms | ours, posts/s | ours, per core |")?;
+        writeln!(
+            text,
+            "| keeps a post, acknowledged from disk | posts/s | posts/s and core | CPU-us | p50 ms | p99 ms | ours, posts/s | ours, per core |"
+        )?;
         writeln!(text, "|---|---|---|---|---|---|---|---|")?;
         for line in &self.acks {
             let AckLine { store, per_s, per_s_and_core, cpu_us, p50_ms, p99_ms, ours_over_it, ours_over_it_per_core, .. } = line;
@@ -146,7 +149,10 @@ impl Report {
                 "| {store} | {per_s:.0} | {per_s_and_core:.0} | {cpu_us:.0} | {p50_ms:.1} | {p99_ms:.1} | {ours_over_it:.2} x | {ours_over_it_per_core:.2} x |"
             )?;
         }
-        writeln!(text, "\np50 and p99 at 80 % of the most, at 4,000 posts/s at most.\n\n| from post to merged | one buffer, as fast as it takes | 200 listeners on a shard |\n|---|---|---|")?;
+        writeln!(
+            text,
+            "\np50 and p99 at 80 % of the most, at 4,000 posts/s at most.\n\n| from post to merged | one buffer, as fast as it takes | 200 listeners on a shard |\n|---|---|---|"
+        )?;
         let row = |text: &mut String, what: &str, figure: &dyn Fn(&RideLine) -> f64, digits: usize| {
             writeln!(text, "| {what} | {:.digits$} | {:.digits$} |", figure(&self.pipeline), figure(&self.listeners))
         };
@@ -158,7 +164,10 @@ impl Report {
         row(text, "royalty (merge and fold)", &|line| line.cpu_us_per_event.royalty, 0)?;
         row(text, "PostgreSQL", &|line| line.cpu_us_per_event.postgres, 0)?;
         row(text, "all", &|line| line.cpu_us_per_event.all, 0)?;
-        writeln!(text, "\n| {BATCH_EVENTS} events a commit | events/s and core | by PostgreSQL's CPU alone | events/s | CPU-us |\n|---|---|---|---|---|")?;
+        writeln!(
+            text,
+            "\n| {BATCH_EVENTS} events a commit | events/s and core | by PostgreSQL's CPU alone | events/s | CPU-us |\n|---|---|---|---|---|"
+        )?;
         for WrittenLine { way, events_per_core_s, events_per_postgres_core_s, events_per_s, cpu_us } in &self.written {
             writeln!(text, "| {way} | {events_per_core_s:.0} | {events_per_postgres_core_s:.0} | {events_per_s:.0} | {cpu_us:.1} |")?;
         }

@@ -102,7 +102,8 @@ impl Site {
         let config = fs::read_to_string(state.join("antiphon.toml"))?;
         let royalty = config.lines().find_map(|line| line.strip_prefix("royalty = ")).context("no address of royalty")?;
         let vars: Value = serde_json::from_str(&fs::read_to_string(state.join("edge-vars.json"))?)?;
-        let environment = vars.as_object().into_iter().flatten().filter_map(|(name, value)| Some((name.clone(), value.as_str()?.to_owned())));
+        let environment =
+            vars.as_object().into_iter().flatten().filter_map(|(name, value)| Some((name.clone(), value.as_str()?.to_owned())));
         let mut environment: Vec<(String, String)> = environment.collect();
         environment.push(("GATEWAY_URL".to_owned(), run.gateway.clone()));
         let edge = workerd::Workers::at(root)?.start_with(workerd::Kind::Ours, environment)?;
@@ -138,7 +139,8 @@ impl Site {
     /// # Errors
     /// When workerd has ended.
     pub(crate) fn cpu(&self) -> Result<Cpu> {
-        let pid = |name: &str| self.parts.iter().find(|part| part.name == name).map(|part| part.pid).with_context(|| format!("no {name} runs"));
+        let pid =
+            |name: &str| self.parts.iter().find(|part| part.name == name).map(|part| part.pid).with_context(|| format!("no {name} runs"));
         Ok(Cpu {
             edge: self.edge.cpu()?,
             gateway: cpu::of(pid("gateway")?),

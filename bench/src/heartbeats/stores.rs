@@ -62,7 +62,12 @@ impl Store for Edge<'_> {
     }
 
     fn connect(&self) -> Result<Box<dyn Connection + Send>> {
-        Ok(Box::new(Posting { client: Client::new(self.site.edge())?, listeners: Arc::clone(&self.listeners), end_every: self.end_every, sent: 0 }))
+        Ok(Box::new(Posting {
+            client: Client::new(self.site.edge())?,
+            listeners: Arc::clone(&self.listeners),
+            end_every: self.end_every,
+            sent: 0,
+        }))
     }
 
     fn cpu(&self) -> Result<Duration> {

@@ -201,7 +201,8 @@ impl Store {
         let head = serde_json::to_string(&Freezing { buffer: &identity.buffer, epoch: &identity.epoch, number, frozen_at_ms: now })?;
         let posts = format!("[{posts}]");
         let report = tally::freeze(&self.sql, &posts, self.pending_posts.get().saturating_sub(rows), now)?;
-        let body = format!("{},\"posts\":{posts},\"report\":{}}}", head.strip_suffix('}').unwrap_or(&head), serde_json::to_string(&report)?);
+        let body =
+            format!("{},\"posts\":{posts},\"report\":{}}}", head.strip_suffix('}').unwrap_or(&head), serde_json::to_string(&report)?);
         let batch = Frozen { number, sha256: Batch::digest(body.as_bytes()), body };
 
         self.sql.exec(

@@ -69,7 +69,8 @@ mod tests {
     #[test]
     fn an_upload_is_for_the_artist_named_or_the_only_one_there_is() {
         use MemberRole::{Editor, Owner, Viewer};
-        let table: [(&[MemberRole], Option<u8>, Result<u8, &str>); 9] = [
+        type Case<'a> = (&'a [MemberRole], Option<u8>, Result<u8, &'a str>);
+        let table: [Case; 9] = [
             (&[Owner], None, Ok(1)),
             (&[Viewer, Editor], None, Ok(2)),
             (&[Owner, Editor], None, Err("artist_not_named")),

@@ -172,7 +172,12 @@ fn uuids(artists: &[ArtistId]) -> Vec<Uuid> {
 }
 
 /// The uploads for `artists`, newest first, from after `after`.
-pub(crate) async fn of_artists(db: impl PgExecutor<'_>, artists: &[ArtistId], after: Option<TrackId>, rows: i64) -> sqlx::Result<Vec<Upload>> {
+pub(crate) async fn of_artists(
+    db: impl PgExecutor<'_>,
+    artists: &[ArtistId],
+    after: Option<TrackId>,
+    rows: i64,
+) -> sqlx::Result<Vec<Upload>> {
     let rows: Vec<Row> = sqlx::query_as(select!(
         "WHERE u.acts_for = ANY ($1)
            AND ($2::UUID IS NULL OR u.track_id < $2)

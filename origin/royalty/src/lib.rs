@@ -52,16 +52,16 @@ use tower::limit::GlobalConcurrencyLimitLayer;
 use utoipa::openapi::OpenApi;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-use crate::{
-    intake::{EventIntake, Merger},
-    store::partitions::Partitions,
-};
 pub use crate::{
     error::RoyaltyError,
     money::{Currency, Money},
     period::Period,
     settle::Model,
     settlement::{SettleRequest, Settlement, settle},
+};
+use crate::{
+    intake::{EventIntake, Merger},
+    store::partitions::Partitions,
 };
 
 /// What the routes stand on.
@@ -208,7 +208,8 @@ pub async fn run(config: Config, shutdown: Shutdown) -> anyhow::Result<()> {
     let auth = AuthState { verifier: keys.session_verifier, clock: clock.clone() };
     let memberships = Memberships::at(&config.service_url("identity")?)?;
     let currency = config.royalty.currency.parse().with_context(|| format!("royalty.currency = {:?}", config.royalty.currency))?;
-    let royalty = Royalty::new(pool.clone(), keys.token, clock, auth, memberships, currency).with_uncorroborated(config.royalty.uncorroborated);
+    let royalty =
+        Royalty::new(pool.clone(), keys.token, clock, auth, memberships, currency).with_uncorroborated(config.royalty.uncorroborated);
     let intake = intake::of_config(&config.royalty, royalty.merger())?;
     let royalty = royalty.with_intake(intake.clone()).with_lake(lake::Lake::at(&config.service_url("lake")?)?);
     let outbox = Outbox::at(&config.service_url("catalog")?)?;

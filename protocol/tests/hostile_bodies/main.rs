@@ -96,7 +96,8 @@ fn a_million_altered_bodies_bring_nothing_down_and_break_no_promise() {
 fn what_hls_js_posted_is_read_whole() {
     for (kind, body) in material() {
         let post = promises::read(kind, &body).unwrap();
-        let lines = if kind == Kind::Cmcd { body.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).count() } else { post.events.len() };
+        let lines =
+            if kind == Kind::Cmcd { body.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).count() } else { post.events.len() };
         let (kept, rejected) = post.receive(promises::DURATION_MS, promises::NOW);
         assert_eq!((kept.events.len(), rejected.len()), (lines, 0), "{}", String::from_utf8_lossy(&body));
     }

@@ -99,7 +99,11 @@ pub(super) fn hold(kind: Kind, body: &[u8], dice: &mut Dice, seen: &mut Seen) {
             return;
         }
     };
-    assert!((1..=SENDER_CHARS_MAX).contains(&post.sender.len()) && post.sender.bytes().all(|byte| byte.is_ascii_graphic()), "{}", post.sender);
+    assert!(
+        (1..=SENDER_CHARS_MAX).contains(&post.sender.len()) && post.sender.bytes().all(|byte| byte.is_ascii_graphic()),
+        "{}",
+        post.sender
+    );
     assert!(kind == Kind::Cmcd || !post.over);
     let (sent, dropped) = (post.events.len(), post.receipts_dropped);
     let (kept, rejected) = post.receive(DURATION_MS, NOW);

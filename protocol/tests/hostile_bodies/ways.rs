@@ -27,24 +27,97 @@ pub(super) const WAYS: [(&str, Way); 15] = [
 
 /// What readers of numbers stumble over, and the limits of a track of 200 s.
 const NUMBERS: [&str; 28] = [
-    "0", "-0", "-1", "1", "00", "0.5", "1e3", "1e999", "-1e999", "2147483648", "4294967295", "4294967296", "-4294967296", "9007199254740993",
-    "9223372036854775807", "-9223372036854775808", "18446744073709551616", "999999999999999", "1000000000000000", "-999999999999999", "599999",
-    "600001", "202000", "202001", "0x10", "NaN", "", "1_000",
+    "0",
+    "-0",
+    "-1",
+    "1",
+    "00",
+    "0.5",
+    "1e3",
+    "1e999",
+    "-1e999",
+    "2147483648",
+    "4294967295",
+    "4294967296",
+    "-4294967296",
+    "9007199254740993",
+    "9223372036854775807",
+    "-9223372036854775808",
+    "18446744073709551616",
+    "999999999999999",
+    "1000000000000000",
+    "-999999999999999",
+    "599999",
+    "600001",
+    "202000",
+    "202001",
+    "0x10",
+    "NaN",
+    "",
+    "1_000",
 ];
 
 /// What means something to one of the readers.
 const WORDS: [&str; 40] = [
-    "null", "true", "?1", "?0", "\"\"", "\"\\u0000\"", "\"\\ud800\"", "\"\\\"\"", "[]", "{}", "()", "(1 2;a 3;b)", "(\"a\";r=\"0-1\" \"b\")", ";a;b=1",
-    "cid", "sid", "sn", "sta", "ts", "pt", "bg", "e", "v", "seq", "kind", "from_ms", "to_ms", "muted", "clock", "{\"at_ms\":1,\"playing\":true}",
-    "receipts", "ticket", "sender", "progress", "dance", "e=t", "sta=p", "\n", "\r\n", "\u{feff}",
+    "null",
+    "true",
+    "?1",
+    "?0",
+    "\"\"",
+    "\"\\u0000\"",
+    "\"\\ud800\"",
+    "\"\\\"\"",
+    "[]",
+    "{}",
+    "()",
+    "(1 2;a 3;b)",
+    "(\"a\";r=\"0-1\" \"b\")",
+    ";a;b=1",
+    "cid",
+    "sid",
+    "sn",
+    "sta",
+    "ts",
+    "pt",
+    "bg",
+    "e",
+    "v",
+    "seq",
+    "kind",
+    "from_ms",
+    "to_ms",
+    "muted",
+    "clock",
+    "{\"at_ms\":1,\"playing\":true}",
+    "receipts",
+    "ticket",
+    "sender",
+    "progress",
+    "dance",
+    "e=t",
+    "sta=p",
+    "\n",
+    "\r\n",
+    "\u{feff}",
 ];
 
 /// Whole members, of which some have no business where they are put.
 const MEMBERS: [&str; 12] = [
-    "\"clock\":{\"at_ms\":5,\"playing\":true},", "\"seq\":9,", "\"muted\":false,", "\"to_ms\":202001,", "\"extra\":1,", "\"receipts\":[\"x\",7],",
-    "pt=202001,", "sta=e,", "e=rr,", "sn=4294967296,", "v=3,", "bg,",
+    "\"clock\":{\"at_ms\":5,\"playing\":true},",
+    "\"seq\":9,",
+    "\"muted\":false,",
+    "\"to_ms\":202001,",
+    "\"extra\":1,",
+    "\"receipts\":[\"x\",7],",
+    "pt=202001,",
+    "sta=e,",
+    "e=rr,",
+    "sn=4294967296,",
+    "v=3,",
+    "bg,",
 ];
 
+#[expect(clippy::ptr_arg, reason = "others change the length")]
 fn flipped(_: &[(Kind, Vec<u8>)], body: &mut Vec<u8>, dice: &mut Dice) {
     if !body.is_empty() {
         let bit = dice.below(body.len() * 8);
@@ -52,6 +125,7 @@ fn flipped(_: &[(Kind, Vec<u8>)], body: &mut Vec<u8>, dice: &mut Dice) {
     }
 }
 
+#[expect(clippy::ptr_arg, reason = "others change the length")]
 fn replaced(_: &[(Kind, Vec<u8>)], body: &mut Vec<u8>, dice: &mut Dice) {
     if !body.is_empty() {
         let at = dice.below(body.len());

@@ -51,24 +51,31 @@ fn intervals() -> BoxedStrategy<Says> {
 
 fn reports() -> BoxedStrategy<Says> {
     let position = prop::option::weighted(0.3, 0u32..70_000);
-    (-3_000i64..25_000, prop::bool::weighted(0.8), position).prop_map(|(after, playing, position)| Says::Does(after, playing, position)).boxed()
+    (-3_000i64..25_000, prop::bool::weighted(0.8), position)
+        .prop_map(|(after, playing, position)| Says::Does(after, playing, position))
+        .boxed()
 }
 
 fn anything() -> BoxedStrategy<Says> {
-    let wild = (any::<i64>(), any::<bool>(), any::<Option<u32>>()).prop_map(|(after, playing, position)| Says::Does(after, playing, position));
+    let wild =
+        (any::<i64>(), any::<bool>(), any::<Option<u32>>()).prop_map(|(after, playing, position)| Says::Does(after, playing, position));
     prop_oneof![4 => intervals(), 4 => reports(), 1 => wild, 1 => Just(Says::Nothing)].boxed()
 }
+
+/// Kind, sender, whether a number is left out before it, what it says, and when each copy of it is received.
+type DrawnEvent = (EventKind, bool, bool, Says, Vec<i64>);
+/// Mint, duration, events and segments fetched.
+type Drawn = (i64, u32, Vec<DrawnEvent>, Vec<(u32, u32)>);
 
 fn plays() -> impl Strategy<Value = Vec<MadeUp>> {
     let play = prop::sample::select(vec![intervals as Manner, reports, anything]).prop_flat_map(|manner| {
         let kind = prop::sample::select(vec![Start, Progress, Progress, Progress, Pause, Resume, Seek, Stop, End]);
-        // Kind, sender, whether a number is left out before it, what it says, and when each copy of it is received.
         let event = (kind, any::<bool>(), prop::bool::weighted(0.1), manner(), prop::collection::vec(0i64..90_000, 1..4));
         let fetched = prop::collection::vec((0u32..60_000, 1u32..20_000), 0..6);
         (0i64..60_000, prop::sample::select(DURATIONS_MS.to_vec()), prop::collection::vec(event, 0..10), fetched)
     });
     prop::collection::vec(play, 1..5).prop_map(|plays| {
-        let of = |(play, (mint, duration, events, fetched)): (usize, (i64, u32, Vec<_>, Vec<(u32, u32)>))| {
+        let of = |(play, (mint, duration, events, fetched)): (usize, Drawn)| {
             let mut deliveries: Vec<Delivery> =
                 fetched.into_iter().map(|(from, length)| Delivery::Fetched(play, from, from + length)).collect();
             let mut senders = BTreeMap::from([("desk", (0, 0)), ("phone", (0, 0))]);
@@ -193,7 +200,9 @@ fn every_verdict_occurs_among_the_cases() {
     println!("{verdicts:#?}");
     let among = |state: ListenState, by_reports: bool| verdicts.contains_key(&format!("{state:?} by reports: {by_reports}"));
     use VoidReason::{FasterThanTime, Overlapping, TooFewReceipts, TooShort, Uncorroborated as NotFetched};
-    for state in [ListenState::Open, ListenState::Provisional].into_iter().chain([FasterThanTime, TooShort, NotFetched].map(ListenState::Void)) {
+    for state in
+        [ListenState::Open, ListenState::Provisional].into_iter().chain([FasterThanTime, TooShort, NotFetched].map(ListenState::Void))
+    {
         assert!(among(state, false) && among(state, true), "no case is {state:?}");
     }
     for state in [Overlapping, TooFewReceipts].map(ListenState::Void) {

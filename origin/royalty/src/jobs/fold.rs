@@ -55,12 +55,7 @@ pub async fn finish(pool: &PgPool, uncorroborated: Uncorroborated, now: UnixMs) 
     Ok(())
 }
 
-async fn fold(
-    tx: &mut PgConnection,
-    accounts: &[Dirty],
-    uncorroborated: Uncorroborated,
-    now: UnixMs,
-) -> Result<(), RoyaltyError> {
+async fn fold(tx: &mut PgConnection, accounts: &[Dirty], uncorroborated: Uncorroborated, now: UnixMs) -> Result<(), RoyaltyError> {
     let mut listens = Vec::new();
     // Plays compete within their account alone.
     for account in plays::evidence(tx, accounts).await? {

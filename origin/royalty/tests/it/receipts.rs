@@ -119,7 +119,7 @@ async fn a_strict_deployment_pays_for_corroborated_listens_alone_and_a_change_of
     let second = scene.person(2, Role::Listener);
     let void = json!(["void", "uncorroborated", 32_000, false]);
     assert_eq!(dry_run(&scene, Void).await, 1, "a settlement folds what waits by its deployment's policy");
-    assert_eq!(listens(&scene, &second).await, [void.clone()]);
+    assert_eq!(listens(&scene, &second).await, std::slice::from_ref(&void));
     assert_eq!(scene.number("SELECT count(*) FROM royalty.plays WHERE rule_version = 3").await, 2);
 
     plays::judge_again(&scene.pool, Count, NOW).await.unwrap();
