@@ -9,13 +9,15 @@ use anyhow::{Context, Result};
 use crate::{say, shell, workspace::Workspace};
 
 /// The version must equal that of the crate `wasm-bindgen` in the workspace's Cargo.toml.
-const WASM_BINDGEN: Tool = Tool { package: "wasm-bindgen-cli", version: "0.2.130", program: "wasm-bindgen" };
-const WORKER_BUILD: Tool = Tool { package: "worker-build", version: "0.8.7", program: "worker-build" };
+const WASM_BINDGEN: Tool = Tool { package: "wasm-bindgen-cli", version: "0.2.130", program: "wasm-bindgen", opt_level: "1" };
+const WORKER_BUILD: Tool = Tool { package: "worker-build", version: "0.8.7", program: "worker-build", opt_level: "0" };
 
 struct Tool {
     package: &'static str,
     version: &'static str,
     program: &'static str,
+    /// They run for seconds and are compiled for minutes: this decides how many.
+    opt_level: &'static str,
 }
 
 impl Tool {
@@ -37,6 +39,7 @@ pub(super) fn ensure(workspace: &Workspace) -> Result<()> {
             Command::new("cargo")
                 .args(["install", "--quiet", "--force", tool.package, "--version", tool.version, "--root"])
                 .arg(&home)
+                .env("CARGO_PROFILE_RELEASE_OPT_LEVEL", tool.opt_level)
                 .env_remove("CARGO_TARGET_DIR"),
         )
         .with_context(|| format!("{} could not be built", tool.package))?;
