@@ -26,6 +26,7 @@ pub struct Counts {
 }
 
 /// The counts of a period, in one statement and therefore from one snapshot. A record that was replayed is no longer told as quarantined.
+/// What waits to be judged is looked for at the accounts that wait: a merge marks them in its own transaction.
 ///
 /// # Errors
 /// Those of the database.
@@ -47,7 +48,9 @@ pub async fn of_period(pool: &PgPool, period: Period) -> Result<Counts, sqlx::Er
                       coalesce(sum(duplicate), 0)::BIGINT AS duplicate
                FROM royalty.replayed WHERE hour >= $4 AND hour < $5) AS replayed,
               (SELECT coalesce(sum(events - folded), 0)::BIGINT AS pending
-               FROM royalty.plays WHERE folded <> events AND play >= $2 AND play < $3) AS waiting",
+               FROM royalty.dirty_accounts AS dirty
+               JOIN royalty.plays ON plays.pseudonym = dirty.pseudonym AND play BETWEEN dirty.earliest AND dirty.latest
+               WHERE play >= $2 AND play < $3) AS waiting",
     )
     .bind(period.to_string())
     .bind(low)
