@@ -1,5 +1,5 @@
 //! Judges that nobody here wrote, installed by `cargo xtask setup`: npm's `hls-parser` and PyPI's `m3u8` read our playlists, PyPI's
-//! `schemathesis` tries every operation of our OpenAPI document.
+//! `schemathesis` tries every operation of our OpenAPI document, PyPI's `duckdb` reads the lake's files.
 
 use std::{path::PathBuf, process::Stdio};
 
@@ -8,6 +8,7 @@ use tokio::{io::AsyncWriteExt as _, process::Command};
 
 const M3U8: &str = "m3u8-6.0.0";
 const SCHEMATHESIS: &str = "schemathesis-4.32.5";
+const DUCKDB: &str = "duckdb-2.0.1";
 /// Requests it makes up for each operation and phase.
 const EXAMPLES: &str = "10";
 
@@ -46,6 +47,19 @@ pub async fn schemathesis(base: &str, access_token: &str) -> Result<()> {
     let said = String::from_utf8_lossy(&output.stdout);
     ensure!(output.status.success(), "schemathesis: {said}{}", String::from_utf8_lossy(&output.stderr));
     Ok(())
+}
+
+/// What DuckDB answers to `sql`, row by row.
+///
+/// # Errors
+/// When it cannot read what it is asked about.
+pub async fn duckdb(sql: &str) -> Result<serde_json::Value> {
+    let script = "import duckdb, json, sys; print(json.dumps(duckdb.sql(sys.argv[1]).fetchall(), default=str))";
+    let mut python = Command::new("python3");
+    python.args(["-c", script, sql]).env("PYTHONPATH", tools()?.join(DUCKDB));
+    let output = python.output().await.context("cannot start DuckDB")?;
+    ensure!(output.status.success(), "DuckDB: {}", String::from_utf8_lossy(&output.stderr));
+    Ok(serde_json::from_slice(&output.stdout)?)
 }
 
 /// Where `xtask` keeps tools of a pinned version.

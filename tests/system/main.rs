@@ -7,6 +7,7 @@
 mod attacks;
 mod chaos;
 mod contract;
+mod lake;
 mod members;
 mod money;
 mod playback;
@@ -111,6 +112,7 @@ async fn run(filter: Option<&str>) -> Result<Tally> {
                 check!(attacks::a_number_used_for_other_content_is_refused_or_quarantined),
                 check!(attacks::events_after_the_end_bring_nothing),
                 check!(attacks::plays_of_another_time_or_listener_do_not_count),
+                check!(lake::what_was_done_is_in_the_lake_once_and_every_engine_reads_it),
                 // Most of it is waiting, like the others'.
                 check!(chaos::an_encoder_killed_again_and_again_publishes_once_and_the_same_bytes),
             ],

@@ -14,7 +14,7 @@ use crate::{period, playback::any_track};
 /// What each hop says: in, out, quarantined, duplicate, pending, difference.
 type Table = BTreeMap<String, [i64; 6]>;
 
-async fn antiphon(system: &System, arguments: &[&str]) -> Result<Output> {
+pub(crate) async fn antiphon(system: &System, arguments: &[&str]) -> Result<Output> {
     let test = std::env::current_exe()?;
     let binary = test.ancestors().nth(2).context("a test lives in target/<profile>/deps")?.join("antiphon");
     let admin = &system.run.accounts.admin;

@@ -6,6 +6,7 @@
 //!                  └── antiphon gateway
 //!   antiphon migrate | doctor | accounts | edge-vars | token      before and beside them
 //!   antiphon import | settle | reconcile | quarantine     clients of the public API, like any other
+//!   antiphon lake "SELECT …"                              asks the activity lake, where its files and its manifest are
 //!   antiphon check-hls                                    a critic of what is served, here or anywhere
 //! ```
 //! Here crates are composed and nothing is decided: one file per subcommand, settings from `platform::Config`.
@@ -16,6 +17,7 @@ mod client;
 mod doctor;
 mod edge_vars;
 mod import;
+mod lake;
 mod migrate;
 mod openapi;
 mod quarantine;
@@ -72,6 +74,8 @@ enum Command {
     Recommend(role::Args),
     /// Run royalties: listens, the ledger, settlements
     Royalty(role::Args),
+    /// Ask the activity lake by SQL; without a question, run the role that writes it
+    Lake(lake::Args),
     /// Make the database's roles and apply new migrations
     Migrate,
     /// Check the configuration and everything it points to; say what to do about what is wrong
@@ -126,6 +130,7 @@ fn run(Cli { config: sources, command }: Cli) -> anyhow::Result<ExitCode> {
         Command::Search(args) => served(Role::Search, args)?,
         Command::Recommend(args) => served(Role::Recommend, args)?,
         Command::Royalty(args) => served(Role::Royalty, args)?,
+        Command::Lake(args) => return lake::run(config()?, args),
         Command::Migrate => migrate::run(&config()?)?,
         // A configuration that cannot be read is the first thing a doctor tells.
         Command::Doctor(args) => return doctor::run(config(), &args),

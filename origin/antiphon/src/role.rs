@@ -27,13 +27,14 @@ pub(crate) enum Role {
     Search,
     Recommend,
     Royalty,
+    Lake,
     Gateway,
 }
 
 impl Role {
     /// In the order in which `all` starts them; those that others lean on first.
-    pub(crate) const ALL: [Self; 8] =
-        [Self::Store, Self::Identity, Self::Catalog, Self::Ingest, Self::Search, Self::Recommend, Self::Royalty, Self::Gateway];
+    pub(crate) const ALL: [Self; 9] =
+        [Self::Store, Self::Identity, Self::Catalog, Self::Ingest, Self::Search, Self::Recommend, Self::Royalty, Self::Lake, Self::Gateway];
 
     /// The subcommand, the log file and the key of `[listen]`.
     pub(crate) fn name(self) -> &'static str {
@@ -45,6 +46,7 @@ impl Role {
             Self::Search => "search",
             Self::Recommend => "recommend",
             Self::Royalty => "royalty",
+            Self::Lake => "lake",
             Self::Gateway => "gateway",
         }
     }
@@ -69,6 +71,7 @@ pub(crate) fn run(role: Role, config: Config, args: Args) -> Result<()> {
             Role::Search => search::run(config, shutdown).await,
             Role::Recommend => recommend::run(config, shutdown).await,
             Role::Royalty => royalty::run(config, shutdown).await,
+            Role::Lake => ::lake::run(config, shutdown).await,
             Role::Gateway => Ok(()),
         }
     })

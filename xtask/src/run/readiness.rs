@@ -7,7 +7,7 @@ use anyhow::Result;
 use super::ports::Ports;
 
 /// Parts that answer `/readyz` where they listen.
-const ASKED: &[&str] = &["identity", "catalog", "ingest", "store", "search", "recommend", "royalty", "gateway", "edge"];
+const ASKED: &[&str] = &["identity", "catalog", "ingest", "store", "search", "recommend", "royalty", "lake", "gateway", "edge"];
 const ANSWER_WITHIN: Duration = Duration::from_secs(5);
 
 /// The parts that have not been ready yet, with their last answer.

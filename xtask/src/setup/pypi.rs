@@ -13,6 +13,9 @@ const M3U8: (&str, &str) = ("m3u8", "6.0.0");
 /// Tries every operation of the OpenAPI document in them.
 const SCHEMATHESIS: (&str, &str) = ("schemathesis", "4.32.5");
 
+/// Reads the activity lake's files in them.
+const DUCKDB: (&str, &str) = ("duckdb", "2.0.1");
+
 /// What a package brings along.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Bring {
@@ -24,7 +27,7 @@ pub(super) enum Bring {
 
 /// Installs what the tests read our answers with.
 pub(super) fn ensure_test_tools(workspace: &Workspace) -> Result<()> {
-    for ((package, version), bring) in [(M3U8, Bring::Nothing), (SCHEMATHESIS, Bring::Dependencies)] {
+    for ((package, version), bring) in [(M3U8, Bring::Nothing), (SCHEMATHESIS, Bring::Dependencies), (DUCKDB, Bring::Nothing)] {
         let home = workspace.tool(package, version);
         if !home.join(package).is_dir() {
             say::step(&format!("installing the PyPI package {package} into {}", home.display()));
