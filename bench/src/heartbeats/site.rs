@@ -86,8 +86,7 @@ impl Site {
         let state = home.path().join("system");
         let said = File::create(home.path().join("xtask.log"))?;
         let system = Command::new(xtask)
-            .args(["run", "--ports", "auto", "--no-demo", "--no-build"])
-            .args(dev.then_some("--dev"))
+            .args(["run", "--ports", "auto", "--no-demo", "--no-build", if dev { "--dev" } else { "--release" }])
             .arg("--state")
             .arg(&state)
             .current_dir(root)

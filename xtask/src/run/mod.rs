@@ -51,10 +51,10 @@ pub(crate) struct Args {
     /// Import this folder of tagged audio files instead of the demo's music
     #[arg(long, value_name = "DIR")]
     library: Option<PathBuf>,
-    /// Run optimised code (the default)
+    /// Run optimised code: what is measured, and several times as long to compile
     #[arg(long, conflicts_with = "dev")]
     release: bool,
-    /// Run code that is quick to compile
+    /// Run code that is quick to compile (the default)
     #[arg(long)]
     dev: bool,
     /// Neither set up nor build: start what was built before
@@ -71,7 +71,7 @@ pub(crate) fn main(args: Args) -> Result<()> {
     let state = state::State::open(&args.state.clone().unwrap_or_else(|| workspace.root.join(".antiphon")))?;
     let ports = ports::Ports::choose(args.ports)?;
 
-    let profile = if args.dev { Profile::Dev } else { Profile::Release };
+    let profile = if args.release { Profile::Release } else { Profile::Dev };
     if args.no_build {
         build::existing(&workspace, profile)?;
     } else {
