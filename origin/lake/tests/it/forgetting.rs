@@ -1,5 +1,6 @@
 //! An account whose key is destroyed: what it did stays as numbers that are nobody's.
 
+use lake::{LakeError, rows::Kind, step::unwatched};
 use serde_json::json;
 
 use crate::scene::{DAY_MS, account, play, scene, track};
@@ -35,4 +36,24 @@ async fn what_was_forgotten_stays_counted_and_leads_to_nobody() {
     assert_eq!(scene.ask("SELECT count(*) AS n FROM skips").await, json!([{"n": 0}]), "the play that was told again is not written again");
     assert_eq!(scene.number("SELECT sum(forgotten)::BIGINT FROM lake.hours").await, 1);
     assert_eq!(scene.lake.listener(other).await.unwrap().map(|name| name.len()), Some(32));
+}
+
+#[tokio::test]
+async fn who_is_forgotten_while_a_key_is_made_gets_no_earlier_row_under_it() {
+    let scene = scene().await;
+    scene.plays(account(1), play(1, 0), 31_000, "provisional").await;
+    scene.told().await;
+    // What a `forget` does that commits at the worst moment: after the writer has looked who is forgotten, before its key is there.
+    for statement in [
+        "CREATE FUNCTION lake.meanwhile() RETURNS TRIGGER LANGUAGE plpgsql AS $$ BEGIN
+             INSERT INTO lake.forgotten (subject, at_ms) VALUES (NEW.subject, 1795559880000) ON CONFLICT DO NOTHING; RETURN NEW; END $$",
+        "CREATE TRIGGER meanwhile BEFORE INSERT ON lake.keys FOR EACH ROW EXECUTE FUNCTION lake.meanwhile()",
+    ] {
+        sqlx::query(statement).execute(&scene.pool).await.unwrap();
+    }
+    let wrote = scene.lake.write(Kind::Play, &unwatched).await;
+    assert!(matches!(wrote, Err(LakeError::Overtaken)), "{wrote:?}");
+    scene.written().await;
+    assert_eq!(scene.ask("SELECT count(*) AS n FROM play_revisions").await, json!([{"n": 0}]));
+    assert_eq!(scene.number("SELECT sum(forgotten)::BIGINT FROM lake.hours").await, 1);
 }
