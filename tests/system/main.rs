@@ -106,6 +106,7 @@ async fn run(filter: Option<&str>) -> Result<Tally> {
                 check!(attacks::a_forged_position_is_refused_or_worth_nothing),
                 check!(attacks::a_clock_faster_than_time_is_void),
                 check!(attacks::a_thousand_parallel_plays_are_paid_the_time_that_passed),
+                check!(attacks::a_flood_of_posts_is_told_to_wait),
                 check!(attacks::a_stolen_ticket_gives_its_thief_nothing),
                 check!(attacks::two_devices_on_one_ticket_are_one_listener),
                 check!(attacks::a_players_clock_is_not_believed),
