@@ -74,23 +74,33 @@ export function choose(evidence, available, plan) {
   const [smallest] = lossy;
   const { limit, guess, said } = estimate(evidence);
   const carries = (one, percent) => limit === undefined || one.bps * percent <= limit * 1000 * 100;
-  const ceiling = evidence.saveData ? 64_000 : 256_000;
-  const allowed = lossy.filter((one) => one === smallest || (one.bps <= ceiling && carries(one, 110)));
+  const most = evidence.saveData ? 64_000 : 256_000;
+  const allowed = lossy.filter((one) => one === smallest || (one.bps <= most && carries(one, 110)));
   const { bs: starved = false, bl, br } = evidence.cmcd;
-  const headroom = starved ? 300 : bl >= 12_000 ? 110 : 150;
+  const ample = bl >= 12_000;
+  const headroom = starved ? 300 : ample ? 110 : 200;
   const playing = starved || br === undefined ? undefined : lossy.findLast((one) => one.bps / 1000 <= br);
-  const start = allowed.findLast((one) => (one.bps <= rung(guess).bps && carries(one, headroom)) || (playing && one.bps <= playing.bps)) ?? smallest;
-  let because = said;
-  if (evidence.saveData) because = "data saver is on";
-  else if (starved) because = `the buffer just ran dry, and ${said}`;
-  else if (lossy.at(-1) === start && start.bps < 256_000 && plan === "free") because = `the plan ends there, and ${said}`;
+  const ceiling = ample && !starved ? rung(guess).bps : 128_000;
+  const start = allowed.findLast((one) => (one.bps <= ceiling && carries(one, headroom)) || (playing && one.bps <= playing.bps)) ?? smallest;
   return {
     start: start.name,
     allowed: allowed.map(({ name }) => name),
     rungs: allowed.reduce((set, { bit }) => set | bit, 0),
-    lossless: Boolean(payable & FLAC) && !evidence.saveData && carries(RUNGS[3], 150),
-    reason: `Starts at ${start.said} because ${because}.`,
+    lossless: Boolean(payable & FLAC) && !evidence.saveData && carries(RUNGS[3], 200),
+    reason: `Starts at ${start.said}${onward(start, allowed.at(-1), rung(guess))} because ${because()}.`,
   };
+
+  function because() {
+    if (evidence.saveData) return "data saver is on";
+    if (starved) return `the buffer just ran dry, and ${said}`;
+    if (allowed.at(-1).bps < 256_000 && plan === "free" && carries(RUNGS[2], 110)) return `the plan ends there, and ${said}`;
+    return said;
+  }
+}
+
+function onward(start, largest, guess) {
+  if (start === largest) return " and goes no higher";
+  return start.bps < guess.bps ? `, to sound at once, and may rise to ${largest.said}` : ` and may rise to ${largest.said}`;
 }
 
 export function multivariant(sheet, allowed, start, near, gateway) {
@@ -108,7 +118,7 @@ export function multivariant(sheet, allowed, start, near, gateway) {
 export function mediaPlaylist(sheet, name) {
   const micros = (samples) => Math.floor((samples * 1_000_000) / sheet.timescale);
   const last = sheet.priming + sheet.samples;
-  let [entries, heard, target] = ["", 0, 1];
+  let [entries, heard, target] = ["", 0, 6];
   for (let n = 0; n + 1 < sheet.boundaries.length; n += 1) {
     const until = heard + Math.max(Math.min(sheet.boundaries[n + 1], last) - Math.max(sheet.boundaries[n], sheet.priming), 0);
     const durationUs = micros(until) - micros(heard);
@@ -117,6 +127,12 @@ export function mediaPlaylist(sheet, name) {
     entries += `#EXTINF:${Math.floor(durationUs / 1_000_000)}.${String(durationUs % 1_000_000).padStart(6, "0")},\n${name}/${n}.m4s\n`;
   }
   return `#EXTM3U\n#EXT-X-VERSION:7\n#EXT-X-TARGETDURATION:${target}\n#EXT-X-MEDIA-SEQUENCE:0\n#EXT-X-PLAYLIST-TYPE:VOD\n#EXT-X-INDEPENDENT-SEGMENTS\n#EXT-X-MAP:URI="${name}/init.mp4"\n${entries}#EXT-X-ENDLIST\n`;
+}
+
+/** When segment `n` is heard, in ms. */
+export function heardMs(sheet, n) {
+  const at = (boundary) => Math.floor((Math.max(Math.min(sheet.boundaries[boundary], sheet.priming + sheet.samples) - sheet.priming, 0) * 1000) / sheet.timescale);
+  return [at(n), at(n + 1)];
 }
 
 export const durationMs = (sheet) => Math.floor((sheet.samples * 1000) / sheet.timescale);

@@ -17,7 +17,8 @@ export async function readKeys(env) {
   const document = JSON.parse(env.TOKEN_KEYS);
   const byId = new Map();
   for (const [id, secret] of Object.entries(document.keys)) {
-    byId.set(Number(id), { 1: await derive(secret, "antiphon media v1"), 2: await derive(secret, "antiphon event v1") });
+    const [media, event, receipt] = await Promise.all(["media", "event", "receipt"].map((purpose) => derive(secret, `antiphon ${purpose} v1`)));
+    byId.set(Number(id), { 1: media, 2: event, receipt });
   }
   const lowest = Object.keys(document.keys).map(Number).sort((a, b) => a - b)[0];
   const sessions = new Map();
@@ -100,28 +101,51 @@ export async function mint(keys, claims) {
   return bytes.toBase64(BASE64URL);
 }
 
+/** What proves that all of segment `n`, heard from `start` to `end` ms, was asked for in the play. */
+export async function receipt(keys, play, n, start, end) {
+  const signed = new Uint8Array(30);
+  const view = new DataView(signed.buffer);
+  signed.set([1, keys.current]);
+  signed.set(fromHex(play), 2);
+  [n, start, end].forEach((number, place) => view.setUint32(18 + 4 * place, number));
+  const tag = await crypto.subtle.sign("HMAC", keys.byId.get(keys.current).receipt, signed);
+  return `1.${keys.current}.${n}.${start}.${end}.${new Uint8Array(tag, 0, 12).toBase64(BASE64URL)}`;
+}
+
 export async function pseudonym(keys, account) {
   return hex(new Uint8Array(await crypto.subtle.sign("HMAC", keys.pseudonym, fromHex(account.replaceAll("-", ""))), 0, 16));
 }
+
+const AUTHENTICATED_MAX = 1_024;
+/** What a token says, once its signature was checked; the isolate alone reads it. */
+const authenticated = new Map();
 
 /** The session of an `Authorization` header for the manifest, or the code of its refusal. */
 export async function session(keys, authorization, now) {
   if (authorization === null) return { refused: "session_missing" };
   const [scheme, jwt] = authorization.split(" ");
-  const parts = jwt?.split(".") ?? [];
-  if (scheme.toLowerCase() !== "bearer" || parts.length !== 3 || jwt.length > 2048) return { refused: "session_invalid" };
+  if (scheme.toLowerCase() !== "bearer" || !(jwt?.length <= 2048)) return { refused: "session_invalid" };
   try {
-    const read = (part) => JSON.parse(new TextDecoder().decode(Uint8Array.fromBase64(part, BASE64URL)));
-    const header = read(parts[0]);
-    const key = header.alg === "EdDSA" ? keys.sessions.get(header.kid) : undefined;
-    const signature = Uint8Array.fromBase64(parts[2], BASE64URL);
-    if (key === undefined || !(await crypto.subtle.verify("Ed25519", key, signature, ascii.encode(`${parts[0]}.${parts[1]}`)))) return { refused: "session_invalid" };
-    const claims = read(parts[1]);
-    if (claims.iss !== "antiphon" || claims.iat * 1000 - now > SKEW_MS) return { refused: "session_invalid" };
+    const claims = authenticated.get(jwt) ?? (await authenticate(keys, jwt));
+    if (claims?.iss !== "antiphon" || claims.iat * 1000 - now > SKEW_MS) return { refused: "session_invalid" };
     return now - Math.max(claims.play_until, claims.exp) * 1000 > SKEW_MS ? { refused: "session_expired" } : claims;
   } catch {
     return { refused: "session_invalid" };
   }
+}
+
+async function authenticate(keys, jwt) {
+  const parts = jwt.split(".");
+  if (parts.length !== 3) return undefined;
+  const read = (part) => JSON.parse(new TextDecoder().decode(Uint8Array.fromBase64(part, BASE64URL)));
+  const header = read(parts[0]);
+  const key = header.alg === "EdDSA" ? keys.sessions.get(header.kid) : undefined;
+  const signature = Uint8Array.fromBase64(parts[2], BASE64URL);
+  if (key === undefined || !(await crypto.subtle.verify("Ed25519", key, signature, ascii.encode(`${parts[0]}.${parts[1]}`)))) return undefined;
+  const claims = read(parts[1]);
+  authenticated.set(jwt, claims);
+  if (authenticated.size > AUTHENTICATED_MAX) authenticated.delete(authenticated.keys().next().value);
+  return claims;
 }
 
 export function hex(bytes) {

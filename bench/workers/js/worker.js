@@ -2,8 +2,8 @@
 // checks, the same keys, the same answers as edge/src; `bench edge` compares the two answer by answer before it measures.
 
 import { cacheKey, card, isRevoked, keepUp, media, sheet } from "./gateway.js";
-import { choose, durationMs, gather, loudness, mediaPlaylist, multivariant, refusal, rung } from "./rules.js";
-import { mint, newPlay, pseudonym, readKeys, session, uuid, verifyToken } from "./tokens.js";
+import { choose, durationMs, gather, heardMs, loudness, mediaPlaylist, multivariant, refusal, rung } from "./rules.js";
+import { mint, newPlay, pseudonym, readKeys, receipt, session, uuid, verifyToken } from "./tokens.js";
 
 const MEDIA = 1;
 const EVENT = 2;
@@ -11,7 +11,7 @@ const HLS = "application/vnd.apple.mpegurl";
 const COMMON = {
   "access-control-allow-origin": "*",
   "access-control-expose-headers":
-    "Antiphon-Play, Antiphon-Ticket, Antiphon-Model, Cache-Status, Content-Length, Content-Range, ETag, Location, Retry-After, Server-Timing, X-Request-Id",
+    "Antiphon-Play, Antiphon-Receipt, Antiphon-Ticket, Antiphon-Model, Cache-Status, Content-Length, Content-Range, ETag, Location, Retry-After, Server-Timing, X-Request-Id",
   "cross-origin-resource-policy": "cross-origin",
   "timing-allow-origin": "*",
   "x-content-type-options": "nosniff",
@@ -68,7 +68,11 @@ async function mediaAnswer(asked, keys) {
     const document = await sheet(env, ctx, url.host, claims.version);
     return text(request, mediaPlaylist(document, object.rung.name), HLS, `W/"${claims.version}.${object.name}"`);
   }
-  return bytes(asked, claims, object);
+  const answer = await bytes(asked, claims, object);
+  if (answer.status !== 200 || object.number === undefined) return answer;
+  const [start, end] = heardMs(await sheet(env, ctx, url.host, claims.version), object.number);
+  answer.headers.set("antiphon-receipt", await receipt(keys, claims.play, object.number, start, end));
+  return answer;
 }
 
 /** One object has exactly one path. */
@@ -80,6 +84,7 @@ function parseObject(rest) {
   const one = rest.length === 2 ? rung(rest[0]) : undefined;
   if (one === undefined) return undefined;
   if (rest[1] === "init.mp4") return { rung: one, name: rest.join("/") };
+  if (rest[1] === "first.mp4") return { rung: one, number: 0, joined: true, name: rest.join("/") };
   const number = /^(0|[1-9]\d{0,4})\.m4s$/.exec(rest[1])?.[1];
   return number === undefined ? undefined : { rung: one, number: Number(number), name: rest.join("/") };
 }
@@ -87,6 +92,7 @@ function parseObject(rest) {
 function range(document, object) {
   const one = document.rungs.find((candidate) => candidate.rung === object.rung.name);
   if (object.number === undefined) return [0, one.init_bytes];
+  if (object.joined) return [0, one.init_bytes + one.segment_bytes[0]];
   if (object.number >= one.segment_bytes.length) return undefined;
   return [one.segment_bytes.slice(0, object.number).reduce((sum, length) => sum + length, one.init_bytes), one.segment_bytes[object.number]];
 }
@@ -127,29 +133,34 @@ function store(key, length, body) {
 }
 
 /** The next segment goes into the cache behind this answer, unless it was seen there. */
-function prefetch({ request, url, env, ctx, now }, claims, object) {
-  const sees = (name) => {
-    const known = now - (seen.get(name) ?? -Infinity) < SEEN_MS;
-    if (!known) seen.set(name, now);
-    if (seen.size > SEEN_MAX) seen.delete(seen.keys().next().value);
-    return known;
+function prefetch(asked, claims, object) {
+  sees(asked, claims.version, object);
+  const hint = /(?:^|,)\s*nor="([^"]*)"/.exec(asked.request.headers.get("cmcd-request") ?? "")?.[1];
+  const following = `${(object.number ?? -1) + 1}.m4s`;
+  const next = parseObject([object.rung.name, hint === undefined ? following : decodeURIComponent(hint)]);
+  if (next !== undefined) warm(asked, claims.version, next);
+}
+
+/** Whether the object was lately seen in the cache; it is from now on. */
+function sees({ url, now }, version, object) {
+  const name = `${url.host}/${version}/${object.name}`;
+  const known = now - (seen.get(name) ?? -Infinity) < SEEN_MS;
+  if (!known) seen.set(name, now);
+  if (seen.size > SEEN_MAX) seen.delete(seen.keys().next().value);
+  return known;
+}
+
+function warm(asked, version, object) {
+  if (sees(asked, version, object)) return;
+  const { url, env, ctx } = asked;
+  const fetched = async () => {
+    const key = cacheKey(url.host, `media/${version}/${object.name}`);
+    const place = range(await sheet(env, ctx, url.host, version), object);
+    if (place === undefined || (await caches.default.match(key)) !== undefined) return;
+    const response = await media(env, version, object.rung.name, ...place);
+    if (response.status === 200) await store(key, place[1], response.body);
   };
-  const name = (one) => `${url.host}/${claims.version}/${one}`;
-  sees(name(object.name));
-  const hint = /(?:^|,)\s*nor="([^"]*)"/.exec(request.headers.get("cmcd-request") ?? "")?.[1];
-  const next = hint === undefined ? { rung: object.rung, number: (object.number ?? -1) + 1 } : parseObject([object.rung.name, decodeURIComponent(hint)]);
-  if (next === undefined) return;
-  next.name = `${next.rung.name}/${next.number}.m4s`;
-  if (sees(name(next.name))) return;
-  ctx.waitUntil(
-    (async () => {
-      const key = cacheKey(url.host, `media/${claims.version}/${next.name}`);
-      const place = range(await sheet(env, ctx, url.host, claims.version), next);
-      if (place === undefined || (await caches.default.match(key)) !== undefined) return;
-      const fetched = await media(env, claims.version, next.rung.name, ...place);
-      if (fetched.status === 200) await store(key, place[1], fetched.body);
-    })(),
-  );
+  ctx.waitUntil(fetched());
 }
 
 async function manifest(asked, keys, track) {
@@ -207,29 +218,34 @@ async function manifest(asked, keys, track) {
         loudness: loudness(scores.loudness),
       })
     : multivariant(scores, choice.allowed, choice.start, `../../media/${mediaToken}/`, gateway);
-  return new Response(body, {
-    headers: {
-      ...COMMON,
-      "content-type": wantsJson ? "application/json" : HLS,
-      "content-length": String(body.length),
-      "cache-control": "private, no-store",
-      vary: "Accept, Authorization",
-      "antiphon-play": uuid(play),
-      "antiphon-ticket": ticket,
-      "server-timing": `choice;desc="${choice.reason}"`,
-    },
-  });
+  for (const name of wantsJson ? ["first.mp4"] : ["init.mp4", "0.m4s"]) warm(asked, document.version, parseObject([choice.start, name]));
+  const said = {
+    ...COMMON,
+    "content-type": wantsJson ? "application/json" : HLS,
+    "content-length": String(body.length),
+    "cache-control": "private, no-store",
+    vary: "Accept, Accept-Encoding, Authorization",
+    "antiphon-play": uuid(play),
+    "antiphon-ticket": ticket,
+    "server-timing": `choice;desc="${choice.reason}"`,
+  };
+  return new Response(body, { headers: gzipped(request, said) });
 }
 
-function text(request, body, contentType, etag) {
-  const headers = { ...COMMON, "content-type": contentType, "content-length": String(body.length), "cache-control": "private, max-age=3600", vary: "Accept-Encoding", etag };
-  if (noneMatch(request.headers.get("if-none-match"), etag)) return new Response(null, { status: 304, headers });
+/** The headers of a text that the runtime compresses where the client takes it. */
+function gzipped(request, headers) {
   const coding = request.cf?.clientAcceptEncoding ?? request.headers.get("accept-encoding");
   if (quality(coding, "gzip") > 0) {
     delete headers["content-length"];
     headers["content-encoding"] = "gzip";
   }
-  return new Response(body, { headers });
+  return headers;
+}
+
+function text(request, body, contentType, etag) {
+  const headers = { ...COMMON, "content-type": contentType, "content-length": String(body.length), "cache-control": "private, max-age=3600", vary: "Accept-Encoding", etag };
+  if (noneMatch(request.headers.get("if-none-match"), etag)) return new Response(null, { status: 304, headers });
+  return new Response(body, { headers: gzipped(request, headers) });
 }
 
 function noneMatch(header, etag) {
