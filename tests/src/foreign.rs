@@ -1,14 +1,16 @@
 //! Judges that nobody here wrote, installed by `cargo xtask setup`: npm's `hls-parser` and PyPI's `m3u8` read our playlists, PyPI's
-//! `schemathesis` tries every operation of our OpenAPI document, PyPI's `duckdb` reads the lake's files.
+//! `schemathesis` tries every operation of our OpenAPI document, PyPI's `duckdb` and `pyspark` read the lake's files.
 
-use std::{path::PathBuf, process::Stdio};
+use std::{
+    path::{Path, PathBuf},
+    process::Stdio,
+};
 
 use anyhow::{Context as _, Result, ensure};
 use tokio::{io::AsyncWriteExt as _, process::Command};
 
 const M3U8: &str = "m3u8-6.0.0";
 const SCHEMATHESIS: &str = "schemathesis-4.32.5";
-const DUCKDB: &str = "duckdb-2.0.1";
 /// Requests it makes up for each operation and phase.
 const EXAMPLES: &str = "10";
 
@@ -49,17 +51,43 @@ pub async fn schemathesis(base: &str, access_token: &str) -> Result<()> {
     Ok(())
 }
 
-/// What DuckDB answers to `sql`, row by row.
-///
-/// # Errors
-/// When it cannot read what it is asked about.
-pub async fn duckdb(sql: &str) -> Result<serde_json::Value> {
-    let script = "import duckdb, json, sys; print(json.dumps(duckdb.sql(sys.argv[1]).fetchall(), default=str))";
-    let mut python = Command::new("python3");
-    python.args(["-c", script, sql]).env("PYTHONPATH", tools()?.join(DUCKDB));
-    let output = python.output().await.context("cannot start DuckDB")?;
-    ensure!(output.status.success(), "DuckDB: {}", String::from_utf8_lossy(&output.stderr));
-    Ok(serde_json::from_slice(&output.stdout)?)
+/// An engine that reads the lake's files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Engine {
+    /// DuckDB.
+    DuckDb,
+    /// Apache Spark, on one machine.
+    Spark,
+}
+
+impl Engine {
+    /// Its name for `foreign/lake.py`, and the folder of its tool.
+    const fn tool(self) -> (&'static str, &'static str) {
+        match self {
+            Self::DuckDb => ("duckdb", "duckdb-2.0.1"),
+            Self::Spark => ("spark", "pyspark-4.3.0"),
+        }
+    }
+
+    /// The rows with which it answers each of `queries` over an export of the lake in `folder`; nothing when an ordinary user's machine has no Java,
+    /// which Spark runs on and only an administrator can add.
+    ///
+    /// # Errors
+    /// When it is not there, or cannot read what it is asked about.
+    pub async fn ask(self, folder: &Path, queries: &[&str]) -> Result<Option<serde_json::Value>> {
+        let (name, tool) = self.tool();
+        if self == Self::Spark && Command::new("java").arg("-version").output().await.is_err() {
+            println!("skipped: no java for Spark (cargo xtask setup)");
+            return Ok(None);
+        }
+        let mut python = Command::new("python3");
+        python.arg("lake.py").arg(name).arg(folder).args(queries);
+        python.current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("foreign")).env("PYTHONPATH", tools()?.join(tool));
+        let output = python.env("SPARK_LOCAL_IP", "127.0.0.1").output().await.context("cannot start Python")?;
+        ensure!(output.status.success(), "{self:?}: {}", String::from_utf8_lossy(&output.stderr));
+        let said = String::from_utf8_lossy(&output.stdout);
+        serde_json::from_str(&said).map(Some).with_context(|| format!("{self:?} said {said}"))
+    }
 }
 
 /// Where `xtask` keeps tools of a pinned version.

@@ -159,8 +159,10 @@ pub(crate) async fn a_flood_of_posts_is_told_to_wait(system: &System) -> Result<
     for base in [&system.run.edge, &system.run.gateway] {
         let (flooding, other) = (begin(system).await?, begin(system).await?);
         // The event is refused, so that a post costs next to nothing but is counted.
-        let of = |play: &Listener| Ok::<_, anyhow::Error>(json!({"ticket": ticket(play)?, "sender": "flood", "events": [
-            {"seq": 0, "kind": "progress", "from_ms": 9_000, "to_ms": 3_000}]}));
+        let of = |play: &Listener| {
+            Ok::<_, anyhow::Error>(json!({"ticket": ticket(play)?, "sender": "flood", "events": [
+            {"seq": 0, "kind": "progress", "from_ms": 9_000, "to_ms": 3_000}]}))
+        };
         let (body, others) = (of(&flooding)?, of(&other)?);
         let mut posts = stream::iter(0..FLOOD).map(|_| post(base, &body)).buffer_unordered(4 * AT_ONCE);
         let mut throttled = None;

@@ -1,9 +1,12 @@
 //! The loop of the role: write both feeds, merge, sweep. What fails is tried again with growing pauses; the feeds keep what was not written, so
 //! a store or a database that is away makes the lake old, never wrong. How old is a metric, and readiness says it (so `antiphon doctor` does).
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicI64, Ordering},
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering},
+    },
 };
 
 use platform::{Clock, Shutdown, metrics};
@@ -68,11 +71,15 @@ pub(crate) async fn run(lake: Lake, every_ms: u64, health: Health, shutdown: Shu
     let clock: Clock = lake.clock.clone();
     let mut pause_ms = every_ms;
     let mut failing = false;
+    let mut held = HashMap::new();
     while !shutdown.is_requested() {
         match round(&lake, &rows, &shutdown).await {
-            Ok(()) => {
-                health.level(clock.now());
-                (pause_ms, failing) = (every_ms, false);
+            Ok(now_held) => {
+                match standing(&held, &now_held) {
+                    Some(transaction) => health.behind(clock.now(), &held_back(transaction)),
+                    None => health.level(clock.now()),
+                }
+                (held, pause_ms, failing) = (now_held, every_ms, false);
             }
             Err(LakeError::Overtaken) => pause_ms = every_ms,
             Err(error) => {
@@ -92,14 +99,31 @@ pub(crate) async fn run(lake: Lake, every_ms: u64, health: Health, shutdown: Shu
     }
 }
 
-async fn round(lake: &Lake, rows: &IntCounterVec, shutdown: &Shutdown) -> Result<(), LakeError> {
+/// The transactions that hold feeds back.
+type Held = HashMap<Kind, i64>;
+
+/// A transaction that held a feed back the last time and does so still. One that is new each time holds back nothing for longer than it takes.
+fn standing(before: &Held, now: &Held) -> Option<i64> {
+    now.iter().find(|(kind, transaction)| before.get(kind) == Some(transaction)).map(|(_, transaction)| *transaction)
+}
+
+fn held_back(transaction: i64) -> String {
+    format!(
+        "a transaction that stays open in the database holds back what changed since (number {transaction} or a later one: SELECT pid, xact_start, query FROM \
+         pg_stat_activity WHERE backend_xid IS NOT NULL ORDER BY xact_start)"
+    )
+}
+
+async fn round(lake: &Lake, rows: &IntCounterVec, shutdown: &Shutdown) -> Result<Held, LakeError> {
     lake.ensure_bucket().await?;
+    let mut held = Held::new();
     for kind in Kind::ALL {
         loop {
             let wrote = lake.write(kind, &unwatched).await?;
             rows.with_label_values(&[kind.name(), "written"]).inc_by(u64::try_from(wrote.rows).unwrap_or(0));
             rows.with_label_values(&[kind.name(), "forgotten"]).inc_by(u64::try_from(wrote.forgotten).unwrap_or(0));
             if !wrote.more || shutdown.is_requested() {
+                held.extend(wrote.held_by.map(|transaction| (kind, transaction)));
                 break;
             }
         }
@@ -109,7 +133,7 @@ async fn round(lake: &Lake, rows: &IntCounterVec, shutdown: &Shutdown) -> Result
         tracing::debug!(?merged, "files were merged");
     }
     lake.sweep(&unwatched).await?;
-    Ok(())
+    Ok(held)
 }
 
 #[cfg(test)]
@@ -126,5 +150,15 @@ mod tests {
         assert!(health.missing().is_some_and(|said| said.contains("300 s") && said.contains("object store")));
         health.level(UnixMs(2_000_000));
         assert_eq!(health.missing(), None);
+    }
+
+    #[test]
+    fn a_transaction_that_stays_open_is_told_of_and_one_after_another_is_not() {
+        let held = |transaction| Held::from([(Kind::Play, transaction)]);
+        assert_eq!(standing(&Held::new(), &held(7)), None);
+        assert_eq!(standing(&held(7), &held(7)), Some(7));
+        assert_eq!(standing(&held(7), &held(8)), None);
+        assert_eq!(standing(&held(7), &Held::from([(Kind::Like, 7)])), None, "the other feed waits for the first time");
+        assert_eq!(standing(&held(7), &Held::new()), None);
     }
 }

@@ -1,7 +1,7 @@
 //! `/internal/lake/…`: what was written, hour by hour, and forgetting an account. For our own processes.
 
 use axum::extract::State;
-use platform::{Json, NoContent, Path, Problem, Query};
+use platform::{Json, NoContent, Path, Problem, Query, activity::Place};
 use protocol::{AccountId, UnixMs};
 use serde::{Deserialize, Serialize};
 
@@ -9,6 +9,7 @@ use crate::{
     Lake,
     manifest::{self, Hour},
     query,
+    rows::Kind,
 };
 
 /// Which hours.
@@ -28,6 +29,8 @@ pub(crate) struct Hours {
     hours: Vec<Hour>,
     /// What the lake's files hold, counted in them.
     held: Vec<query::Held>,
+    /// The place in the feed of plays up to which all that it told is counted here.
+    written_to: Place,
 }
 
 const SPAN_MS_MAX: i64 = 32 * 86_400_000;
@@ -45,6 +48,8 @@ pub(crate) async fn hours(State(lake): State<Lake>, Query(span): Query<Span>) ->
         return Err(Problem::bad_request("invalid_query", "from_ms to until_ms is at most 32 days"));
     }
     let (from, until) = (UnixMs(span.from_ms), UnixMs(span.until_ms));
+    // Before the files are counted: these have it then, whatever is written meanwhile.
+    let (_, written_to) = manifest::position(&lake.pool, Kind::Play).await?;
     let mut connection = lake.pool.acquire().await?;
     let hours = manifest::hours(&mut connection, from, until).await?;
     drop(connection);
@@ -52,7 +57,7 @@ pub(crate) async fn hours(State(lake): State<Lake>, Query(span): Query<Span>) ->
         tracing::error!(%error, "the lake's files cannot be counted");
         Problem::unavailable(5)
     })?;
-    Ok(Json(Hours { hours, held }))
+    Ok(Json(Hours { hours, held, written_to }))
 }
 
 /// Destroy an account's key: what it did stays, and cannot be told from anybody else's.

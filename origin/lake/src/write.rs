@@ -44,6 +44,8 @@ pub struct Wrote {
     pub forgotten: i64,
     /// Whether the feed had more to tell.
     pub more: bool,
+    /// The transaction whose end the feed waits for before it tells more.
+    pub held_by: Option<i64>,
 }
 
 /// Something that somebody did.
@@ -118,7 +120,7 @@ impl Lake {
     async fn commit<D: Deed>(&self, base: i64, place: Place, mut told: Changes<D>, watch: Watch<'_>) -> Result<Wrote, LakeError> {
         watch(Step::Pulled);
         if told.next == place {
-            return Ok(Wrote::default());
+            return Ok(Wrote { held_by: told.held_by, ..Wrote::default() });
         }
         told.items = last_words(told.items);
         let now = self.clock.now();
@@ -139,7 +141,7 @@ impl Lake {
         let mut commit = Commit::after(&self.pool, base, now).await?;
         commit.add(&stored).await?;
         commit.move_to(D::KIND, told.next).await?;
-        let wrote = hours.values().fold(Wrote { more: told.more, ..Wrote::default() }, |wrote, hour| Wrote {
+        let wrote = hours.values().fold(Wrote { more: told.more, held_by: told.held_by, ..Wrote::default() }, |wrote, hour| Wrote {
             rows: wrote.rows + hour.rows_out,
             forgotten: wrote.forgotten + hour.forgotten,
             ..wrote
@@ -166,7 +168,7 @@ async fn gather<T, F: Future<Output = Result<Changes<T>, LakeError>>>(
     while told.more && told.items.len() < COMMIT_ROWS_MAX {
         let page = pull(told.next).await?;
         told.items.extend(page.items);
-        (told.next, told.more) = (page.next, page.more);
+        (told.next, told.more, told.held_by) = (page.next, page.more, page.held_by);
     }
     Ok(told)
 }

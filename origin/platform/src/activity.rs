@@ -20,6 +20,8 @@ pub struct Changes<T> {
     pub next: Place,
     /// Whether there is more to read at once.
     pub more: bool,
+    /// The oldest transaction still open, when something that changed cannot be told before it ends.
+    pub held_by: Option<i64>,
 }
 
 /// A place in a feed: behind the change of this transaction with this name. Its text is `REVISION.NAME`.
@@ -97,14 +99,14 @@ impl ReadOn {
         self.limit.clamp(1, CHANGES_MAX) + 1
     }
 
-    /// The page from the rows that were found, each with its place.
+    /// The page from the rows that were found, each with its place, and what holds others back ([`Changes::held_by`]).
     #[must_use]
-    pub fn page<T>(&self, mut rows: Vec<(Place, T)>) -> Changes<T> {
+    pub fn page<T>(&self, mut rows: Vec<(Place, T)>, held_by: Option<i64>) -> Changes<T> {
         let shown = usize::try_from(self.limit.clamp(1, CHANGES_MAX)).unwrap_or(1);
         let more = rows.len() > shown;
         rows.truncate(shown);
         let next = rows.last().map_or(self.after, |(place, _)| *place);
-        Changes { items: rows.into_iter().map(|(_, item)| item).collect(), next, more }
+        Changes { items: rows.into_iter().map(|(_, item)| item).collect(), next, more, held_by }
     }
 }
 
@@ -177,9 +179,9 @@ mod tests {
     fn a_page_ends_where_it_was_cut_and_an_empty_one_stays_where_it_was() {
         let at = |n: u128| Place { revision: 1, name: Uuid::from_u128(n) };
         let from = ReadOn { after: at(1), limit: 2 };
-        let page = from.page(vec![(at(2), 'a'), (at(3), 'b'), (at(4), 'c')]);
+        let page = from.page(vec![(at(2), 'a'), (at(3), 'b'), (at(4), 'c')], None);
         assert_eq!((page.items, page.next, page.more), (vec!['a', 'b'], at(3), true));
-        let page = from.page(Vec::<(Place, char)>::new());
-        assert_eq!((page.next, page.more), (at(1), false));
+        let page = from.page(Vec::<(Place, char)>::new(), Some(7));
+        assert_eq!((page.next, page.more, page.held_by), (at(1), false, Some(7)));
     }
 }

@@ -3,6 +3,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
+use platform::activity::Place;
 use protocol::{UnixMs, tally::Hour};
 use serde::Deserialize;
 
@@ -19,10 +20,20 @@ pub struct Lake {
     url: String,
 }
 
+/// What it says of a period.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Account {
+    /// Up to here it has all that the feed of plays told.
+    pub written_to: Place,
+    /// By the hour of mints.
+    pub hours: BTreeMap<Hour, LakeHour>,
+}
+
 #[derive(Deserialize)]
 struct Hours {
     hours: Vec<Passed>,
     held: Vec<Held>,
+    written_to: Place,
 }
 
 #[derive(Deserialize)]
@@ -48,11 +59,11 @@ impl Lake {
         Ok(Self { http, url: format!("{url}/internal/lake/hours") })
     }
 
-    /// Its hours of a period.
+    /// Its account of a period.
     ///
     /// # Errors
     /// When it does not answer, or not in time.
-    pub async fn hours(&self, period: Period) -> Result<BTreeMap<Hour, LakeHour>, reqwest::Error> {
+    pub async fn account(&self, period: Period) -> Result<Account, reqwest::Error> {
         let query = [("from_ms", period.starts_at().0), ("until_ms", period.ends_at().0)];
         let told: Hours = self.http.get(&self.url).query(&query).send().await?.error_for_status()?.json().await?;
         let mut hours: BTreeMap<Hour, LakeHour> = BTreeMap::new();
@@ -62,6 +73,6 @@ impl Lake {
         for passed in told.hours.into_iter().filter(|passed| passed.kind == "play") {
             hours.entry(Hour::of(UnixMs(passed.hour_ms))).or_default().forgotten += passed.forgotten;
         }
-        Ok(hours)
+        Ok(Account { written_to: told.written_to, hours })
     }
 }

@@ -15,8 +15,9 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use crate::{
+    lake,
     period::Period,
-    store::reconcile::{Gap, Life, Merged, Snapshot, Told, Uneven},
+    store::reconcile::{Gap, Life, Listened, Merged, Snapshot, Told, Uneven},
 };
 
 /// What one hop made of what it was given.
@@ -160,7 +161,7 @@ pub struct LakeHour {
 
 /// Judges a snapshot. `in_log` are records that a log in front of the merge has made durable; `lake` is `None` when the lake does not answer.
 #[must_use]
-pub fn reconcile(period: Period, snapshot: &Snapshot, in_log: i64, lake: Option<&BTreeMap<Hour, LakeHour>>) -> Reconciliation {
+pub fn reconcile(period: Period, snapshot: &Snapshot, in_log: i64, lake: Option<&lake::Account>) -> Reconciliation {
     let link = link(snapshot, in_log);
     let mut hours: BTreeMap<Hour, BTreeMap<Hop, Figures>> = BTreeMap::new();
     let mut differences = fronts(snapshot);
@@ -192,7 +193,8 @@ pub fn reconcile(period: Period, snapshot: &Snapshot, in_log: i64, lake: Option<
     }
     differences.extend(link.differences);
     let mut plays = PlayStates::default();
-    let all: BTreeSet<Hour> = hours.keys().chain(snapshot.listened.keys()).copied().collect();
+    let of_lake_alone = lake.into_iter().flat_map(|lake| lake.hours.keys());
+    let all: BTreeSet<Hour> = hours.keys().chain(snapshot.listened.keys()).chain(of_lake_alone).copied().collect();
     for hour in all {
         let hops = hours.entry(hour).or_default();
         let listened = snapshot.listened.get(&hour).copied().unwrap_or_default();
@@ -209,15 +211,9 @@ pub fn reconcile(period: Period, snapshot: &Snapshot, in_log: i64, lake: Option<
         plays.final_ += listened.final_;
         plays.void += listened.void;
         if let Some(lake) = lake {
-            let told = listened.open + listened.provisional + listened.final_ + listened.void;
-            let LakeHour { plays: held, forgotten } = lake.get(&hour).copied().unwrap_or_default();
-            let left = (told - held).max(0);
-            let quarantined = forgotten.min(left);
-            add(hops, Hop::Lake, Figures { in_: told, out: held, quarantined, pending: left - quarantined, ..NONE });
-            if held > told {
-                let detail = format!("the lake's files hold {held} plays and the ledger's database {told}");
-                differences.push(Finding { code: "plays_unaccounted", detail, ..of_hour(Finding::default(), hour) });
-            }
+            let (figures, finding) = of_lake(listened, lake.hours.get(&hour).copied().unwrap_or_default());
+            add(hops, Hop::Lake, figures);
+            differences.extend(finding.map(|finding| of_hour(finding, hour)));
         }
     }
     differences.extend(snapshot.uncounted.iter().map(|play| {
@@ -235,6 +231,25 @@ pub fn reconcile(period: Period, snapshot: &Snapshot, in_log: i64, lake: Option<
     let hours = hours.into_iter().map(|(hour, hops)| HourFigures { hour_at: hour.starts_at(), hops: rows(&hops) }).collect();
     let identity = identity(&total, unreported);
     Reconciliation { period, hops: rows(&total), hours, identity, unreported, plays, waiting: link.waiting, differences }
+}
+
+/// The lake's hop of one hour. What changed after the place up to which it was written is on its way; what did not must be in its files.
+fn of_lake(listened: Listened, lake: LakeHour) -> (Figures, Option<Finding>) {
+    let LakeHour { plays: held, forgotten } = lake;
+    let plays = listened.open + listened.provisional + listened.final_ + listened.void;
+    let quarantined = forgotten.min((plays - held).max(0));
+    let missing = (listened.told - held - quarantined).max(0);
+    let pending = (plays - held - quarantined - missing).max(0);
+    let finding = if missing > 0 {
+        let detail = format!("the lake was written past {} plays and its files hold {held}", listened.told);
+        Some(Finding { code: "plays_missing", detail, ..Finding::default() })
+    } else if held > plays {
+        let detail = format!("the lake's files hold {held} plays and the ledger's database {plays}");
+        Some(Finding { code: "plays_unaccounted", detail, ..Finding::default() })
+    } else {
+        None
+    };
+    (Figures { in_: plays, out: held, quarantined, pending, ..NONE }, finding)
 }
 
 const NONE: Figures = Figures { in_: 0, out: 0, quarantined: 0, duplicate: 0, pending: 0, difference: 0 };

@@ -35,6 +35,7 @@ pub(crate) enum Purpose {
 pub(crate) fn main(_: &Args) -> Result<()> {
     let workspace = Workspace::find()?;
     ensure(&workspace, Purpose::Test)?;
+    ensure_large(&workspace)?;
     say::result("Everything is set up. Next: cargo xtask run");
     Ok(())
 }
@@ -56,6 +57,14 @@ pub(crate) fn ensure(workspace: &Workspace, purpose: Purpose) -> Result<()> {
     }
     cargo_tools::ensure(workspace)?;
     node::ensure(workspace, purpose)
+}
+
+/// Installs what tests want and nothing is built with: it takes minutes to fetch, which may be those of a build.
+///
+/// # Errors
+/// When it cannot be had.
+pub(crate) fn ensure_large(workspace: &Workspace) -> Result<()> {
+    pypi::ensure_spark(workspace)
 }
 
 /// The target that the Worker is compiled for, and the source of the standard library, which is compiled with it (edge/.cargo/config.toml).

@@ -1,5 +1,6 @@
 //! Packages from PyPI, each in a folder of its own below the tools directory, so that the system's Python stays as it is.
 use std::{
+    fs,
     path::{Path, PathBuf},
     process::Command,
 };
@@ -15,6 +16,8 @@ const SCHEMATHESIS: (&str, &str) = ("schemathesis", "4.32.5");
 
 /// Reads the activity lake's files in them.
 const DUCKDB: (&str, &str) = ("duckdb", "2.0.1");
+/// So does this one, which runs on Java.
+const SPARK: (&str, &str) = ("pyspark", "4.3.0");
 
 /// What a package brings along.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -37,10 +40,31 @@ pub(super) fn ensure_test_tools(workspace: &Workspace) -> Result<()> {
     Ok(())
 }
 
+/// Installs Spark, whole or not at all: half a gigabyte takes long enough to be interrupted.
+pub(super) fn ensure_spark(workspace: &Workspace) -> Result<()> {
+    const ATTEMPTS: usize = 3;
+    let (package, version) = SPARK;
+    let home = workspace.tool(package, version);
+    if home.is_dir() {
+        return Ok(());
+    }
+    say::step(&format!("installing the PyPI package {package} into {} (492 MB, once)", home.display()));
+    let partial = home.with_extension("partial");
+    let mut outcome = Ok(());
+    for _ in 0..ATTEMPTS {
+        let _ = fs::remove_dir_all(&partial);
+        outcome = install(workspace, package, version, &partial, Bring::Dependencies);
+        if outcome.is_ok() {
+            return fs::rename(&partial, &home).with_context(|| format!("{} cannot be made", home.display()));
+        }
+    }
+    outcome
+}
+
 /// Puts one package into `home`.
 pub(super) fn install(workspace: &Workspace, package: &str, version: &str, home: &Path, bring: Bring) -> Result<()> {
     let mut pip = Command::new(python(workspace)?);
-    pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--target"]).arg(home);
+    pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-compile", "--target"]).arg(home);
     if bring == Bring::Nothing {
         pip.arg("--no-deps");
     }

@@ -7,7 +7,7 @@ mod tally;
 
 use std::{path::Path, process::Command};
 
-use anyhow::{Result, bail};
+use anyhow::{Result, anyhow, bail};
 
 use self::{suites::Suite, tally::Tally};
 use crate::{
@@ -45,7 +45,11 @@ pub(crate) fn main(args: &Args) -> Result<()> {
 fn run(filter: Option<&str>, tally: &mut Tally) -> Result<()> {
     let workspace = Workspace::find()?;
     setup::ensure(&workspace, Purpose::Test)?;
-    everything(&workspace)?;
+    std::thread::scope(|scope| {
+        let large = scope.spawn(|| setup::ensure_large(&workspace));
+        everything(&workspace)?;
+        large.join().map_err(|_| anyhow!("the installation panicked"))?
+    })?;
 
     let named = Suite::ALL.iter().find(|suite| filter == Some(suite.name()));
     let chosen: Vec<&Suite> = match (named, filter) {

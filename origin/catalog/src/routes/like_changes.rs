@@ -17,5 +17,6 @@ use crate::{Catalog, store::like_changes};
     responses((status = 200, body = Changes<LikeDoc>), (status = 400, description = "`invalid_query`"))
 )]
 pub(crate) async fn read(State(catalog): State<Catalog>, Query(from): Query<ReadOn>) -> Result<Json<Changes<LikeDoc>>, Problem> {
-    Ok(Json(from.page(like_changes::after(&catalog.pool, &from).await?)))
+    let (rows, held_by) = (like_changes::after(&catalog.pool, &from).await?, like_changes::held_by(&catalog.pool).await?);
+    Ok(Json(from.page(rows, held_by)))
 }

@@ -31,3 +31,11 @@ pub(crate) async fn after(db: &PgPool, from: &ReadOn) -> sqlx::Result<Vec<(Place
     };
     Ok(rows.into_iter().map(change).collect())
 }
+
+/// The oldest transaction still open, when changes wait for its end.
+pub(crate) async fn held_by(db: &PgPool) -> sqlx::Result<Option<i64>> {
+    let open = "SELECT number
+                  FROM (SELECT pg_snapshot_xmin(pg_current_snapshot())::TEXT::BIGINT AS number) AS oldest
+                 WHERE EXISTS (SELECT FROM catalog.like_changes WHERE revision >= oldest.number)";
+    sqlx::query_scalar(open).fetch_optional(db).await
+}

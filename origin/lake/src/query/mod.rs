@@ -6,6 +6,7 @@
 //! ```
 //! `plays` has each play once, as it was last judged; `play_revisions` has every version that was written.
 
+mod held;
 mod objects;
 mod table;
 
@@ -32,13 +33,10 @@ use datafusion::{
     prelude::{SQLOptions, SessionConfig, SessionContext},
 };
 use futures::StreamExt as _;
-use protocol::UnixMs;
 
+pub use self::held::{Held, held};
 use self::{objects::LakeObjects, table::LakeTable};
-use crate::{
-    Lake, LakeError, manifest,
-    rows::{Kind, day_of},
-};
+use crate::{Lake, LakeError, manifest, rows::Kind};
 
 /// What a query may take.
 #[derive(Debug, Clone, Copy)]
@@ -216,36 +214,4 @@ fn told(error: DataFusionError, limits: Limits) -> QueryError {
         DataFusionError::NotImplemented(said) => QueryError::Sql(format!("this is not available: {said}")),
         root => QueryError::Failed(root.to_string()),
     }
-}
-
-/// What the files hold of one hour.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize, utoipa::ToSchema)]
-pub struct Held {
-    /// When the hour of the mint began.
-    pub hour_ms: i64,
-    /// Plays, each once.
-    pub plays: i64,
-    /// Of these, valid listens.
-    pub valid: i64,
-    /// The sum of their credited time.
-    pub played_ms: i64,
-}
-
-/// Counts plays of whole hours in the files themselves.
-///
-/// # Errors
-/// [`QueryError`].
-pub async fn held(lake: &Lake, from: UnixMs, until: UnixMs) -> Result<Vec<Held>, QueryError> {
-    let (first, last) = (day_of(from), day_of(until));
-    let (from, until) = (from.0, until.0);
-    let sql = format!(
-        "SELECT hour_ms, count(*) AS plays, count(*) FILTER (WHERE state IN ('provisional', 'final')) AS valid, sum(played_ms) AS played_ms
-         FROM (SELECT CAST(started_at AS BIGINT) / 3600000 * 3600000 AS hour_ms, state, played_ms FROM plays
-               WHERE day BETWEEN DATE '{first}' AND DATE '{last}'
-                 AND CAST(started_at AS BIGINT) >= {from} AND CAST(started_at AS BIGINT) < {until}) AS hours
-         GROUP BY hour_ms ORDER BY hour_ms"
-    );
-    let limits = Limits { time: Duration::from_secs(20), ..Limits::default() };
-    let answer = lake.query(&sql, limits).await?.json()?;
-    serde_json::from_value(answer).map_err(|error| QueryError::Failed(error.to_string()))
 }

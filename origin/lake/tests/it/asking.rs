@@ -7,7 +7,7 @@ use lake::{
     export::ExportError,
     query::{Limits, QueryError},
 };
-use platform::testing;
+use platform::{activity::Place, testing};
 use serde_json::{Value, json};
 
 use crate::scene::{DAY_MS, NOW, Scene, account, play, scene, track};
@@ -93,6 +93,17 @@ async fn the_lake_is_only_read_and_says_what_is_wrong() {
 }
 
 #[tokio::test]
+async fn a_reader_may_look_at_plans_and_columns() {
+    let scene = some_days().await;
+    let plan = scene.ask("EXPLAIN SELECT count(*) FROM plays WHERE day = '2026-11-24'").await.to_string();
+    assert!(plan.contains("day="), "{plan}");
+    let columns = scene.ask("DESCRIBE likes").await;
+    assert!(columns.as_array().unwrap().iter().any(|column| column["column_name"] == "happened_at"), "{columns}");
+    let tables = scene.ask("SHOW TABLES").await.to_string();
+    assert!(tables.contains("play_revisions"), "{tables}");
+}
+
+#[tokio::test]
 async fn a_query_keeps_within_its_limits() {
     let scene = some_days().await;
     let cut = scene.lake.query("SELECT play FROM plays", Limits { rows: 2, ..Limits::default() }).await.unwrap();
@@ -121,6 +132,10 @@ async fn a_copy_is_one_whole_snapshot_and_never_of_other_bytes() {
     std::fs::write(scene.stored().first().unwrap(), "other bytes").unwrap();
     let error = scene.lake.export(&scene.config.state.dir.join("another")).await.unwrap_err();
     assert!(matches!(error, ExportError::Lake(LakeError::Contradiction(_) | LakeError::Objects(_))), "{error}");
+    std::fs::remove_file(scene.stored().first().unwrap()).unwrap();
+    let another = scene.config.state.dir.join("another");
+    assert!(matches!(scene.lake.export(&another).await, Err(ExportError::Rewritten)));
+    assert_eq!(std::fs::read_dir(&another).unwrap().count(), 0, "half a copy is none");
 }
 
 #[tokio::test]
@@ -129,7 +144,9 @@ async fn the_routes_tell_hours_and_forget() {
     let base = testing::serve_here("lake", lake::router(scene.lake.clone())).await;
     let hour = NOW.0 / 3_600_000 * 3_600_000;
     let told = |from: i64, until: i64| reqwest::get(format!("{base}/internal/lake/hours?from_ms={from}&until_ms={until}"));
-    let hours: Value = told(hour, hour + 3_600_000).await.unwrap().json().await.unwrap();
+    let mut hours: Value = told(hour, hour + 3_600_000).await.unwrap().json().await.unwrap();
+    let written_to: Place = hours.as_object_mut().unwrap().remove("written_to").unwrap().as_str().unwrap().parse().unwrap();
+    assert!(written_to.revision > 0);
     let expected = json!({
         "hours": [
             {"kind": "like", "hour_ms": hour, "rows_in": 1, "rows_out": 1, "forgotten": 0},

@@ -146,3 +146,19 @@ async fn a_quiet_day_becomes_one_file_and_likes_keep_their_order() {
     let said = scene.ask("SELECT liked FROM likes ORDER BY revision, position").await;
     assert_eq!(said, json!([{"liked": true}, {"liked": false}, {"liked": true}]));
 }
+
+#[tokio::test]
+async fn what_waits_for_an_open_transaction_is_said_to_wait_and_comes_when_it_ends() {
+    let scene = scene().await;
+    let mut open = scene.pool.begin().await.unwrap();
+    let number: i64 = sqlx::query_scalar("SELECT pg_current_xact_id()::TEXT::BIGINT").fetch_one(&mut *open).await.unwrap();
+    scene.plays(account(1), play(1, 0), 1_000, "open").await;
+    let wrote = scene.lake.write(Kind::Play, &unwatched).await.unwrap();
+    // Another test's transaction may be older still.
+    assert!(wrote.rows == 0 && wrote.held_by.is_some_and(|held_by| held_by <= number), "{wrote:?}");
+    assert_eq!(scene.lake.write(Kind::Like, &unwatched).await.unwrap().held_by, None, "nothing of this feed waits");
+    open.rollback().await.unwrap();
+    scene.told().await;
+    let wrote = scene.lake.write(Kind::Play, &unwatched).await.unwrap();
+    assert_eq!((wrote.rows, wrote.held_by), (1, None));
+}

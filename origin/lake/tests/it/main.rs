@@ -12,4 +12,5 @@
 mod asking;
 mod commits;
 mod forgetting;
+mod reconciling;
 mod scene;

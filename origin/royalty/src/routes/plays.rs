@@ -17,5 +17,6 @@ use crate::{Royalty, store::play_changes};
     responses((status = 200, body = Changes<PlayDoc>), (status = 400, description = "`invalid_query`"))
 )]
 pub(crate) async fn read(State(royalty): State<Royalty>, Query(from): Query<ReadOn>) -> Result<Json<Changes<PlayDoc>>, Problem> {
-    Ok(Json(from.page(play_changes::after(&royalty.pool, &from).await?)))
+    let (rows, held_by) = (play_changes::after(&royalty.pool, &from).await?, play_changes::held_by(&royalty.pool).await?);
+    Ok(Json(from.page(rows, held_by)))
 }

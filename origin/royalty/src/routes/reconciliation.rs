@@ -1,7 +1,7 @@
 //! `/v1/royalties/reconciliation`: every hop held against the one before it.
 
 use axum::extract::State;
-use platform::{Admin, Json, Problem, Query};
+use platform::{Admin, Json, Problem, Query, activity::Place};
 use serde::Deserialize;
 
 use crate::{
@@ -40,10 +40,10 @@ pub(crate) struct OfPeriod {
 pub(crate) async fn read(_: Admin, State(royalty): State<Royalty>, Query(of): Query<OfPeriod>) -> Result<Json<Reconciliation>, Problem> {
     // Before the snapshot: what the lake holds is in the database already, whatever is folded meanwhile.
     let lake = match &royalty.lake {
-        Some(lake) => lake.hours(of.period).await.map_err(|error| tracing::warn!(%error, "the lake does not answer")).ok(),
+        Some(lake) => lake.account(of.period).await.map_err(|error| tracing::warn!(%error, "the lake does not answer")).ok(),
         None => None,
     };
-    let (snapshot, in_log) = snapshot(&royalty, of.period).await?;
+    let (snapshot, in_log) = snapshot(&royalty, of.period, lake.as_ref().map(|lake| lake.written_to)).await?;
     let mut reconciliation = reconcile::reconcile(of.period, &snapshot, in_log, lake.as_ref());
     if !of.hours {
         reconciliation.hours.clear();
@@ -54,10 +54,10 @@ pub(crate) async fn read(_: Admin, State(royalty): State<Royalty>, Query(of): Qu
 /// Tries to find a moment in which nothing was merged between the two looks.
 const TRIES: u32 = 5;
 
-async fn snapshot(royalty: &Royalty, period: Period) -> Result<(store::reconcile::Snapshot, i64), RoyaltyError> {
+async fn snapshot(royalty: &Royalty, period: Period, lake: Option<Place>) -> Result<(store::reconcile::Snapshot, i64), RoyaltyError> {
     for _ in 0..TRIES {
         let place = royalty.intake.place().await?;
-        let snapshot = store::reconcile::read(&royalty.pool, period).await?;
+        let snapshot = store::reconcile::read(&royalty.pool, period, lake).await?;
         let in_log = royalty.intake.waiting(period).await?;
         if royalty.intake.place().await? == place {
             return Ok((snapshot, in_log));

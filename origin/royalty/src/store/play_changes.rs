@@ -46,6 +46,16 @@ pub async fn after(pool: &PgPool, from: &ReadOn) -> Result<Vec<(Place, PlayDoc)>
     Ok(rows.into_iter().map(|row| (Place { revision: row.revision, name: row.play }, told(row))).collect())
 }
 
+/// The oldest transaction still open, when changes wait for its end.
+///
+/// # Errors
+/// Those of the database.
+pub async fn held_by(pool: &PgPool) -> Result<Option<i64>, sqlx::Error> {
+    let open = "SELECT number FROM (SELECT pg_snapshot_xmin(pg_current_snapshot())::TEXT::BIGINT AS number) AS oldest
+                WHERE EXISTS (SELECT FROM royalty.plays WHERE revision >= oldest.number)";
+    sqlx::query_scalar(open).fetch_optional(pool).await
+}
+
 fn told(row: PlayRow) -> PlayDoc {
     PlayDoc {
         play: PlayId(row.play),

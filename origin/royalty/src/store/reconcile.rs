@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use platform::activity::Place;
 use protocol::tally::Hour;
 use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
@@ -64,6 +65,8 @@ pub struct Listened {
     pub final_: i64,
     /// Plays by state.
     pub void: i64,
+    /// Plays that last changed before the place up to which the lake was written.
+    pub told: i64,
 }
 
 /// Numbers of a life that are not there, and what stands before and behind them.
@@ -152,11 +155,11 @@ pub struct Snapshot {
 /// Findings of a kind that are listed; with so many, more help nobody.
 const FINDINGS_MAX: i64 = 200;
 
-/// Reads the snapshot of a period.
+/// Reads the snapshot of a period. `lake` is the place in the feed of plays up to which the lake has been written.
 ///
 /// # Errors
 /// Those of the database.
-pub async fn read(pool: &PgPool, period: Period) -> Result<Snapshot, sqlx::Error> {
+pub async fn read(pool: &PgPool, period: Period, lake: Option<Place>) -> Result<Snapshot, sqlx::Error> {
     let mut tx = pool.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
     let (first, end) = period.hours();
     let hours = (first.0, end.0);
@@ -165,7 +168,7 @@ pub async fn read(pool: &PgPool, period: Period) -> Result<Snapshot, sqlx::Error
         drained: drained(&mut tx, hours).await?,
         merged: merged(&mut tx, hours).await?,
         replayed: replayed(&mut tx, hours).await?,
-        listened: listened(&mut tx, period).await?,
+        listened: listened(&mut tx, period, lake).await?,
         gaps: gaps(&mut tx, period).await?,
         uneven: uneven(&mut tx, hours).await?,
         keyless: keyless(&mut tx, hours).await?,
@@ -254,27 +257,31 @@ async fn replayed(tx: &mut PgConnection, (first, end): (i64, i64)) -> Result<BTr
     Ok(rows.into_iter().map(|(hour, counted, duplicate)| (Hour(hour), (counted, duplicate))).collect())
 }
 
-async fn listened(tx: &mut PgConnection, period: Period) -> Result<BTreeMap<Hour, Listened>, sqlx::Error> {
-    type Row = (i64, i64, i64, i64, i64, i64, i64, i64);
+async fn listened(tx: &mut PgConnection, period: Period, lake: Option<Place>) -> Result<BTreeMap<Hour, Listened>, sqlx::Error> {
+    type Row = (i64, i64, i64, i64, i64, i64, i64, i64, i64);
     let (low, high) = period.plays();
     let rows: Vec<Row> = sqlx::query_as(
         "SELECT hour, coalesce(rows, 0)::BIGINT, coalesce(events, 0)::BIGINT, coalesce(folded, 0)::BIGINT,
-                coalesce(open, 0)::BIGINT, coalesce(provisional, 0)::BIGINT, coalesce(final, 0)::BIGINT, coalesce(void, 0)::BIGINT
+                coalesce(open, 0)::BIGINT, coalesce(provisional, 0)::BIGINT, coalesce(final, 0)::BIGINT, coalesce(void, 0)::BIGINT,
+                coalesce(told, 0)::BIGINT
          FROM (SELECT royalty.play_hour(play) AS hour, count(*) AS rows
                FROM royalty.events WHERE play >= $1 AND play < $2 GROUP BY 1) AS one_by_one
          FULL JOIN (SELECT royalty.play_hour(play) AS hour, sum(events) AS events, sum(folded) AS folded,
                            count(*) FILTER (WHERE state = 'open') AS open,
                            count(*) FILTER (WHERE state = 'provisional') AS provisional,
                            count(*) FILTER (WHERE state = 'final') AS final,
-                           count(*) FILTER (WHERE state = 'void') AS void
+                           count(*) FILTER (WHERE state = 'void') AS void,
+                           count(*) FILTER (WHERE (revision, play) <= ($3, $4)) AS told
                     FROM royalty.plays WHERE play >= $1 AND play < $2 GROUP BY 1) AS by_play USING (hour)",
     )
     .bind(low)
     .bind(high)
+    .bind(lake.map(|place| place.revision))
+    .bind(lake.map(|place| place.name))
     .fetch_all(tx)
     .await?;
-    let listened = |(hour, rows, events, folded, open, provisional, final_, void): Row| {
-        (Hour(hour), Listened { rows, events, folded, open, provisional, final_, void })
+    let listened = |(hour, rows, events, folded, open, provisional, final_, void, told): Row| {
+        (Hour(hour), Listened { rows, events, folded, open, provisional, final_, void, told })
     };
     Ok(rows.into_iter().map(listened).collect())
 }
