@@ -115,10 +115,10 @@ fn cold_case(options: &Options, run: &Run, scene: &Scene, delay_ms: u64) -> Resu
     Ok(case)
 }
 
-/// Segments of all songs in turn: the next of one song might have been fetched ahead.
+/// Segments of all songs in turn, the last first: what an edge fetches ahead is the one after, which has been asked for then.
 fn spread(songs: &[Song]) -> impl Iterator<Item = &str> {
     let longest = songs.iter().map(|song| song.segments.len()).max().unwrap_or(0);
-    (0..longest).flat_map(move |n| songs.iter().filter_map(move |song| song.segments.get(n)).map(String::as_str))
+    (0..longest).rev().flat_map(move |n| songs.iter().filter_map(move |song| song.segments.get(n)).map(String::as_str))
 }
 
 fn table(warm: &[Case], cold: &[Case]) -> String {

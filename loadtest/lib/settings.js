@@ -3,7 +3,7 @@
 //   BASE_URL   the edge's address            http://127.0.0.1:8787
 //   EMAIL, PASSWORD  a listener's account; without them one is made for the run
 //   RATE       new plays a second            2
-//   DURATION   how long plays begin          30s
+//   DURATION   how long plays begin          1m
 //   MAX_VUS    players at once, at most      50
 //   SEGMENTS   segments fetched a play       3
 //   PACE       1 waits as a player does; 0 fetches as fast as it goes
@@ -23,7 +23,7 @@ export const settings = {
   email: text('EMAIL', ''),
   password: text('PASSWORD', ''),
   rate: number('RATE', 2),
-  duration: text('DURATION', '30s'),
+  duration: text('DURATION', '1m'),
   maxVus: number('MAX_VUS', 50),
   segments: number('SEGMENTS', 3),
   pace: number('PACE', 1),

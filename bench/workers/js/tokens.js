@@ -126,7 +126,7 @@ export async function session(keys, authorization, now) {
   const [scheme, jwt] = authorization.split(" ");
   if (scheme.toLowerCase() !== "bearer" || !(jwt?.length <= 2048)) return { refused: "session_invalid" };
   try {
-    const claims = authenticated.get(jwt) ?? (await authenticate(keys, jwt));
+    const claims = authenticated.get(jwt) ?? remember(jwt, await authenticate(keys, jwt));
     if (claims?.iss !== "antiphon" || claims.iat * 1000 - now > SKEW_MS) return { refused: "session_invalid" };
     return now - Math.max(claims.play_until, claims.exp) * 1000 > SKEW_MS ? { refused: "session_expired" } : claims;
   } catch {
@@ -134,7 +134,8 @@ export async function session(keys, authorization, now) {
   }
 }
 
-async function authenticate(keys, jwt) {
+/** What a token says when we signed it; `undefined` otherwise. */
+export async function authenticate(keys, jwt) {
   const parts = jwt.split(".");
   if (parts.length !== 3) return undefined;
   const read = (part) => JSON.parse(new TextDecoder().decode(Uint8Array.fromBase64(part, BASE64URL)));
@@ -142,8 +143,11 @@ async function authenticate(keys, jwt) {
   const key = header.alg === "EdDSA" ? keys.sessions.get(header.kid) : undefined;
   const signature = Uint8Array.fromBase64(parts[2], BASE64URL);
   if (key === undefined || !(await crypto.subtle.verify("Ed25519", key, signature, ascii.encode(`${parts[0]}.${parts[1]}`)))) return undefined;
-  const claims = read(parts[1]);
-  authenticated.set(jwt, claims);
+  return read(parts[1]);
+}
+
+function remember(jwt, claims) {
+  if (claims !== undefined) authenticated.set(jwt, claims);
   if (authenticated.size > AUTHENTICATED_MAX) authenticated.delete(authenticated.keys().next().value);
   return claims;
 }
