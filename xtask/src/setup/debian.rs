@@ -90,7 +90,7 @@ const PACKAGES: &[Package] = &[
     },
     Package {
         debian: "default-jre-headless",
-        needed_for: "the Kafka broker of a test",
+        needed_for: "the Kafka broker and the Spark of two tests",
         from: Purpose::Test,
         present: || shell::find("java").is_some(),
         without: Without::Replaced,

@@ -58,7 +58,7 @@ pub async fn finish(pool: &PgPool, uncorroborated: Uncorroborated, now: UnixMs) 
 async fn fold(tx: &mut PgConnection, accounts: &[Dirty], uncorroborated: Uncorroborated, now: UnixMs) -> Result<(), RoyaltyError> {
     let mut listens = Vec::new();
     // Plays compete within their account alone.
-    for account in plays::evidence(tx, accounts).await? {
+    for account in plays::evidence(tx, accounts, now).await? {
         listens.extend(listen::fold(&account, uncorroborated));
     }
     plays::store(tx, &listens, now).await?;

@@ -118,16 +118,17 @@ struct PlayRow {
 /// the order of everybody who locks plays of several accounts, so that nobody waits in a circle.
 ///
 /// A play competes with those of its account whose times touch its own, and those with others: the set is widened until it touches nothing
-/// else. It is one set for all accounts, so that a query serves them all; what it holds beyond need touches nothing and changes no verdict.
-/// A play takes events for [`PLAY_LIFE_MS`] at most, which bounds every look back.
+/// else. It begins with all until `now`, since what has just been merged was received just now, and mostly ends there. It is one set for all
+/// accounts, so that a query serves them all; what it holds beyond need touches nothing and changes no verdict. A play takes events for
+/// [`PLAY_LIFE_MS`] at most, which bounds every look back.
 ///
 /// # Errors
 /// Those of the database.
-pub async fn evidence(tx: &mut PgConnection, accounts: &[Dirty]) -> Result<Vec<Vec<PlayEvidence>>, RoyaltyError> {
+pub async fn evidence(tx: &mut PgConnection, accounts: &[Dirty], now: UnixMs) -> Result<Vec<Vec<PlayEvidence>>, RoyaltyError> {
     let pseudonyms: Vec<Uuid> = accounts.iter().map(|dirty| dirty.pseudonym).collect();
     let minted = |play: Uuid| PlayId(play).minted_at();
     let (Some(mut low), Some(mut high)) =
-        (accounts.iter().map(|dirty| minted(dirty.earliest)).min(), accounts.iter().map(|dirty| minted(dirty.latest)).max())
+        (accounts.iter().map(|dirty| minted(dirty.earliest)).min(), accounts.iter().map(|dirty| minted(dirty.latest).max(now)).max())
     else {
         return Ok(Vec::new());
     };
