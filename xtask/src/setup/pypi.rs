@@ -49,7 +49,9 @@ pub(super) fn ensure_spark(workspace: &Workspace) -> Result<()> {
         return Ok(());
     }
     if shell::find("java").is_none() {
-        say::warning("java is missing (Spark, which reads the lake in a test, runs on it); on Debian, as root: apt-get install default-jre-headless");
+        say::warning(
+            "java is missing (Spark, which reads the lake in a test, runs on it); on Debian, as root: apt-get install default-jre-headless",
+        );
         return Ok(());
     }
     say::step(&format!("installing the PyPI package {package} into {} (492 MB, once)", home.display()));
